@@ -128,7 +128,7 @@ fn read_artifacts(value: Option<&Value>) -> Vec<Artifact> {
 #[must_use]
 pub fn clean(text: &str) -> Option<String> {
     let mut cleaned = String::with_capacity(text.len().min(MESSAGE_LIMIT));
-    for character in text.trim().chars() {
+    for character in text.trim_matches(|character: char| character.is_whitespace() || character.is_control()).chars() {
         let character = if character.is_control() { ' ' } else { character };
         if cleaned.len() + character.len_utf8() > MESSAGE_LIMIT {
             break;
