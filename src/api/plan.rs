@@ -177,9 +177,11 @@ pub struct TaskSpec {
     pub evidence: bool,
     /// What a failure of the task does. Default: `Ignore` in NOTIFYING, `Fail` elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "FailurePolicy::schema")]
     pub failure_policy: Option<FailurePolicy>,
     /// Run the task only for relocations of this provenance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "Provenance::schema")]
     pub provenance: Option<Provenance>,
     /// The pod that does the work.
     pub template: PodTemplate,
@@ -224,6 +226,13 @@ pub enum FailurePolicy {
     Fail,
     /// The failure is recorded and the relocation goes on.
     Ignore,
+}
+
+impl FailurePolicy {
+    /// The schema of an optional field; keeps the field's own description.
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": [Self::Fail, Self::Ignore] })
+    }
 }
 
 /// One Job after every ending.

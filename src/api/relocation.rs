@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::admission::{self, Settled};
 use super::{RelocationStatus, Step};
 
 kind! {
@@ -40,7 +41,24 @@ kind! {
         printcolumn(name = "Failure", type_ = "string", json_path = ".status.failure.id", priority = 1),
         printcolumn(name = "Job", type_ = "string", json_path = ".status.job", priority = 1),
         printcolumn(name = "Plan", type_ = "string", json_path = ".spec.planRef.name", priority = 1),
-        printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner", priority = 1)
+        printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner", priority = 1),
+        validation = admission::pause_at_step(),
+        validation = admission::cancel_at_step(),
+        validation = admission::recover(),
+        validation = admission::leave_aborted(),
+        validation = admission::parameters(),
+        validation = admission::enter_step(),
+        validation = admission::pass_step(),
+        validation = admission::count_recovery()
+    )]
+    #[x_kube(
+        validation = admission::settled(Settled::PLAN),
+        validation = admission::settled(Settled::OWNER),
+        validation = admission::settled(Settled::PROVENANCE),
+        validation = admission::settled_items(),
+        validation = admission::settled(Settled::UUID),
+        validation = admission::settled(Settled::RETRY_OF),
+        validation = admission::settled(Settled::MUTEX)
     )]
     pub struct RelocationSpec {
         /// The plan that says what each step runs. Never changes.
@@ -58,7 +76,11 @@ kind! {
         /// An empty list means everything the plan moves. Never changes.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[schemars(length(max = 100), inner(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")))]
-        #[x_kube(merge_strategy = ListMerge::Atomic)]
+        #[x_kube(
+            merge_strategy = ListMerge::Atomic,
+            validation = admission::items_are_distinct(),
+            validation = admission::items_are_slugs()
+        )]
         pub items: Vec<String>,
 
         /// Identity that survives re-creating the object, as a UUID in small letters.
@@ -74,8 +96,17 @@ kind! {
         pub parameters: BTreeMap<String, String>,
 
         /// The fence: the relocation stops before this step and waits in PAUSE until the fence is cleared or moved.
-        /// Clearing it goes on; moving it to a later step goes on until there.
+        /// Once the API server has stored it for a step that has not been entered, no work of that step starts while it stands.
+        /// Clearing it lets the relocation go on; moving it to a later step lets it go on until there.
+        /// It is a level, not a command: applying the same value again changes nothing at any moment.
+        ///
         /// It can be set or moved at any time to a step that has not been entered.
+        /// For a step that has been entered, or after SUCCESS, it is too late: the API server refuses the change and says
+        /// which step can still be fenced, or, with lateRequests: Report, it is stored, has no effect, and is answered in
+        /// status.late.
+        /// The plan's automatic fence (status.autoPauseAtStep) holds beside it and is opened by autoPause: Skip.
+        ///
+        /// Example: kubectl patch relocation NAME --type=merge -p '{"spec":{"pauseAtStep":"IMPORTING"}}'.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(schema_with = "Step::stoppable_schema")]
         pub pause_at_step: Option<Step>,
@@ -84,7 +115,9 @@ kind! {
         #[serde(default)]
         pub auto_pause: AutoPause,
 
-        /// End the relocation instead of entering this step. Beats a fence on the same step; withdrawn by clearing it.
+        /// End the relocation instead of entering this step: FAILURE, reason Cancelled.
+        /// Beats a fence on the same step, and is withdrawn by clearing it.
+        /// For a step that has been entered it is too late, as for pauseAtStep; desiredState: Aborted ends the relocation now.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(schema_with = "Step::stoppable_schema")]
         pub cancel_at_step: Option<Step>,
@@ -94,7 +127,8 @@ kind! {
         pub desired_state: DesiredState,
 
         /// The id of the failure to recover from, as shown in `status.failure.id`: one more attempt of exactly that failure.
-        /// Any other value does nothing.
+        /// While the relocation is in FAILURE any other value is refused; in every other state a value is stored and does
+        /// nothing, so that an id left in a manifest is harmless.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(length(min = 1, max = 63), regex(pattern = r"^[A-Z]+-[0-9]+-[0-9a-f]{8}$"))]
         pub recover: Option<String>,
@@ -149,8 +183,8 @@ impl RelocationSpec {
     }
 }
 
-fn parameters_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
+fn parameters_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
         "type": "object",
         "maxProperties": 64,
         "additionalProperties": { "type": "string", "maxLength": 4096 }
@@ -198,6 +232,11 @@ impl Provenance {
             Self::SelfHosted => "SELF_HOSTED",
             Self::SaasToSaas => "SAAS_TO_SAAS",
         }
+    }
+
+    /// The schema of an optional field; keeps the field's own description.
+    pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": [Self::SelfHosted, Self::SaasToSaas] })
     }
 }
 

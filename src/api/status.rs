@@ -7,13 +7,24 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Step;
+use super::{Step, admission};
 
 /// The truth about a relocation.
 ///
 /// The schema's default is `{observedGeneration: -1}`, so that kstatus does not take a new object for a finished one.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = admission::step_goes_forward(),
+    validation = admission::an_ending_stays(),
+    validation = admission::attempt_grows(),
+    validation = admission::launch_grows(),
+    validation = admission::recoveries_grow(),
+    validation = admission::uuid_stays(),
+    validation = admission::a_failure_has_a_reason(),
+    validation = admission::a_pause_has_a_reason(),
+    validation = admission::success_is_completed()
+)]
 pub struct RelocationStatus {
     /// The last generation of the object that was seen and answered; -1 before the first look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,6 +47,7 @@ pub struct RelocationStatus {
 
     /// The step that runs, or that is the next to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "Step::any_schema")]
     pub step: Option<Step>,
 
     /// The task that runs, or that is the next to run. 1 to 63 characters.
@@ -419,6 +431,7 @@ pub struct HistoryEntry {
     pub action: String,
     /// The step at that moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "Step::any_schema")]
     pub step: Option<Step>,
     /// A sentence with the particulars, at most 1024 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]

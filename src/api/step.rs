@@ -71,6 +71,11 @@ impl Step {
         }
     }
 
+    /// The schema of a field that names any step; keeps the field's own description.
+    pub(super) fn any_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Self::WORKING.into_iter().chain([Self::Completed]).collect::<Vec<_>>() })
+    }
+
     /// The schema of a field that names a step which can run.
     pub(super) fn working_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "enum": Self::WORKING })
