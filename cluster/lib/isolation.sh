@@ -18,7 +18,8 @@ host_address() { printf '10.247.%d.1\n' "$(network_index)"; }
 node_address() { printf '10.247.%d.2\n' "$(network_index)"; }
 host_link() { printf 'reloc%d\n' "$(network_index)"; }
 
-namespaces_exist() { [[ -e $(netns_path) ]] && mountpoint -q "$(mountns_path)"; }
+# Whole ones only: an interrupted start leaves no mark of completion, and a reboot leaves the mark without the mount.
+namespaces_exist() { [[ -e $(netns_path) && -e $STATE/namespace/complete ]] && mountpoint -q "$(mountns_path)"; }
 
 create_isolation() {
   choose_network
@@ -92,6 +93,7 @@ mount --make-rshared /
 findmnt --noheadings --list --output TARGET | grep ^/run/netns/ | xargs --no-run-if-empty umount
 for path in $(built_in_paths | tr '\n' ' '); do mount --bind "$STATE/paths\$path" "\$path"; done
 END
+  touch "$STATE/namespace/complete"
 }
 
 remove_isolation() {
@@ -145,21 +147,33 @@ pod_pids() {
   done | sort -un
 }
 
-# The pids of everything that lives in this cluster's mount namespace, recorded or not: the components and containerd's shims.
-namespace_pids() {
-  local ours process
-  mountpoint -q "$(mountns_path)" || return 0
-  ours=$(stat -L -c %i "$(mountns_path)")
-  for process in /proc/[0-9]*; do
-    [[ $(readlink "$process/ns/mnt" 2>/dev/null) != "mnt:[$ours]" ]] || printf '%s\n' "${process#/proc/}"
+# The kernel's name of this cluster's mount namespace: from where it is kept or, should that be lost, from a component that lives in it.
+mountns_identity() {
+  local component pid
+  if mountpoint -q "$(mountns_path)"; then
+    printf 'mnt:[%s]\n' "$(stat -L -c %i "$(mountns_path)")"
+    return
+  fi
+  for component in $(components); do
+    if pid=$(recorded_pid "$component"); then readlink "/proc/$pid/ns/mnt"; return; fi
   done
 }
 
-# Ends what lives in the pods or the namespace. Membership is asked of the kernel each time, so no pid is mistaken.
+# The pids of everything that lives in the mount namespace IDENTITY, recorded or not: the components and containerd's shims.
+namespace_pids() {
+  local process
+  # A component that was only just started may still be in the host's.
+  [[ -n $1 && $1 != "$(readlink /proc/self/ns/mnt)" ]] || return 0
+  for process in /proc/[0-9]*; do
+    [[ $(readlink "$process/ns/mnt" 2>/dev/null) != "$1" ]] || printf '%s\n' "${process#/proc/}"
+  done
+}
+
+# end_members COMMAND...: ends the processes whose pids COMMAND prints. Membership is asked of the kernel each time, so no pid is mistaken.
 end_members() {
-  local which=$1 pids
+  local pids
   for _ in {1..50}; do
-    mapfile -t pids < <("$which")
+    mapfile -t pids < <("$@")
     ((${#pids[@]})) || return 0
     kill -KILL "${pids[@]}" 2>/dev/null || true
     sleep 0.1
