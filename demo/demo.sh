@@ -45,9 +45,9 @@ fail() {
   exit 1
 }
 
-# Shows a command as a person would type it, then runs it.
+# show k ARGUMENT...: a command as a person would type it, then what it says.
 show() {
-  printf '$ %s\n' "$*"
+  printf '$ kubectl -n %s %s\n' "$DEMO_NAMESPACE" "${*:2}"
   "$@"
 }
 
@@ -89,7 +89,7 @@ load_source() {
   apply volumes.yaml
   apply load.yaml
   k wait --for=condition=Ready pod/load --timeout=120s >/dev/null
-  echo "streaming $count files into the source volume (about 15 s)"
+  echo "streaming $count files into the source volume (about 10 s)"
   tar -C "$root" -cf - "${folders[@]}" | k exec -i load -- tar -C /source -xf -
   arrived=$(k exec load -- sh -c 'find /source -type f | wc -l')
   ((arrived == count)) || fail "$arrived files arrived in the source volume instead of $count"
@@ -116,8 +116,11 @@ read_data_folders() {
 }
 
 start_relocation() {
-  show apply plan.yaml
-  show apply relocation.yaml
+  local file
+  for file in plan relocation; do
+    printf '$ kubectl -n %s apply -f examples/files/%s.yaml\n' "$DEMO_NAMESPACE" "$file"
+    apply "$file.yaml"
+  done
 }
 
 # follow_until CONDITION: a line per change, until the condition is true; fails when the relocation does.
@@ -125,6 +128,7 @@ follow_until() {
   local condition=$1 line last='' reached status message start=$SECONDS
   while true; do
     IFS='|' read -r reached status line message < <(observe "$condition") || true
+    [[ -n $status ]] || line="waiting for the operator to see it"
     if [[ $line != "$last" ]]; then
       printf '%5d s  %s\n' "$SECONDS" "$line"
       last=$line
@@ -151,7 +155,7 @@ give_up() {
 show_fence() {
   local step written
   echo
-  show k get relocation "$RELOCATION" -o wide
+  show k get reloc "$RELOCATION" -o wide
   echo
   echo "why: $(k get reloc "$RELOCATION" -o 'jsonpath={.status.conditions[?(@.type=="Paused")].reason}: {.status.conditions[?(@.type=="Paused")].message}')"
   step=$(k get reloc "$RELOCATION" -o 'jsonpath={.status.status} {.status.step}')
