@@ -22,6 +22,7 @@ mod snapshot;
 pub use because::Because;
 pub use decide::decide;
 pub use draft::{Decision, Effect, JobReference, Notice, NoticeReason};
+pub(crate) use job::{owner_labels, owner_reference};
 pub use job::{build_end_job, build_job, build_sample_job, build_workspace};
 pub use job_reading::{read_job, read_pod};
 pub use plan::{ParameterProblem, Plan, PlanProblem};
