@@ -55,7 +55,7 @@ pub use status::{
     StatusValue, StepStatus, TaskStatus, WorkState,
 };
 pub use step::Step;
-pub use task_result::{Artifact, TaskResult, Verdict, environment};
+pub use task_result::{Artifact, TaskResult, Verdict, clean_message, environment};
 
 #[cfg(test)]
 mod tests {

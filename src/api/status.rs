@@ -237,8 +237,7 @@ pub enum WorkState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepStatus {
-    /// The step.
-    #[schemars(schema_with = "Step::working_schema")]
+    /// The step; `COMPLETED` stands for the plan's `onEnd`.
     pub name: Step,
     /// How far it is.
     pub state: WorkState,

@@ -124,9 +124,14 @@ fn read_artifacts(value: Option<&Value>) -> Vec<Artifact> {
         .collect()
 }
 
-/// The text without control characters, cut to 1 KiB on a character boundary; nothing when nothing is left.
+/// The text as it may stand in a status: without control characters, and cut to 1 KiB.
 #[must_use]
-pub fn clean(text: &str) -> Option<String> {
+pub fn clean_message(text: &str) -> String {
+    clean(text).unwrap_or_default()
+}
+
+/// The text without control characters, cut to 1 KiB on a character boundary; nothing when nothing is left.
+fn clean(text: &str) -> Option<String> {
     let mut cleaned = String::with_capacity(text.len().min(MESSAGE_LIMIT));
     for character in text.trim_matches(|character: char| character.is_whitespace() || character.is_control()).chars() {
         let character = if character.is_control() { ' ' } else { character };

@@ -1,0 +1,137 @@
+# `make` lists what there is to do.
+#
+# CLUSTER=local (the default) starts a real Kubernetes on this machine and needs root.
+# CLUSTER=current uses the kubeconfig you have and needs none; IMAGE then names the operator's image your cluster can pull.
+
+CLUSTER ?= local
+RELOCATION_CACHE ?= $(HOME)/.cache/relocation-operator
+CARGO_TARGET_DIR ?= $(RELOCATION_CACHE)/target
+export RELOCATION_CACHE CARGO_TARGET_DIR
+
+ifeq ($(CLUSTER),local)
+  # The local cluster's kubeconfig, and its kubectl first in PATH, for every command below.
+  cluster := RELOCATION_CACHE=$(RELOCATION_CACHE) $(if $(NAME),NAME=$(NAME)) $(if $(RELOCATION_STATE),RELOCATION_STATE=$(RELOCATION_STATE)) cluster/cluster
+  export KUBECONFIG := $(shell $(cluster) kubeconfig)
+  export PATH := $(shell $(cluster) programs):$(PATH)
+  IMAGE := localhost/relocation-operator:dev
+  TOOLS_IMAGE := localhost/relocation-tools:dev
+  IMAGE_CONTENT = $(shell cat $(RELOCATION_CACHE)/images/relocation-operator.tar.content 2>/dev/null)
+else ifeq ($(CLUSTER),current)
+  TOOLS_IMAGE := docker.io/library/busybox:1.37
+  IMAGE_CONTENT = $(IMAGE)
+else
+  $(error CLUSTER is 'local' or 'current', not '$(CLUSTER)')
+endif
+export IMAGE TOOLS_IMAGE IMAGE_CONTENT
+
+scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh demo/demo.sh .ci/run .ci/suites
+# Every test that needs no cluster: the library's, the programs', and each file of tests/ but these two.
+unit_tests := $(filter-out acceptance e2e,$(basename $(notdir $(wildcard tests/*.rs))))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
+	test lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-e2e no-operator clean
+
+help: ## List these targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  CLUSTER=current    with any of them: use the current kubeconfig instead of a local cluster"
+
+setup: ## Install the Debian packages that are missing
+ifeq ($(CLUSTER),local)
+	@$(cluster) packages
+endif
+
+cluster-up: ## Start the local cluster, or mend it (first time about 10 minutes, later seconds)
+ifeq ($(CLUSTER),local)
+	@$(cluster) up
+else
+	@echo "CLUSTER=current: using the current kubeconfig ($$(kubectl config current-context)), nothing to start"
+endif
+
+cluster-down: ## End the local cluster and remove all it left
+ifeq ($(CLUSTER),local)
+	@$(cluster) down
+else
+	@echo "CLUSTER=current: your cluster is not ours to take down"
+endif
+
+cluster-status: ## Show what runs, and fail unless all of it works
+ifeq ($(CLUSTER),local)
+	@$(cluster) status
+else
+	@kubectl get --raw /readyz && echo && kubectl get nodes
+endif
+
+build: ## Compile the operator and the mover for the image (first time about 5 minutes)
+	@echo "compiling the operator and the mover (first time about 5 minutes)"
+	cargo build --release --locked --bin relocation-operator --bin relocation-mover
+
+images: ## Build the images, if their content is new
+ifeq ($(CLUSTER),local)
+images: setup build
+	@$(cluster) build-image operator $(CARGO_TARGET_DIR)/release
+	@$(cluster) build-image tools
+else
+	@if [ -z "$(IMAGE)" ]; then \
+	  echo "error: set IMAGE to a name your cluster can pull: docker build -t IMAGE . && docker push IMAGE" >&2; exit 1; fi
+	@echo "CLUSTER=current: your cluster pulls $(IMAGE) and $(TOOLS_IMAGE)"
+endif
+
+# The images, where the cluster's pods find them.
+load-images: cluster-up images
+ifeq ($(CLUSTER),local)
+	@$(cluster) load-image relocation-operator
+	@$(cluster) load-image relocation-tools
+endif
+
+crds: ## Write crds/ from the types
+	cargo run --quiet --locked --bin crdgen -- crds
+
+# Fails when crds/ is not what the types say.
+crds-check:
+	@mkdir -p $(CARGO_TARGET_DIR)/crds && rm -f $(CARGO_TARGET_DIR)/crds/*
+	cargo run --quiet --locked --bin crdgen -- $(CARGO_TARGET_DIR)/crds
+	@diff -r crds $(CARGO_TARGET_DIR)/crds || { echo "error: crds/ is not what the types say; run 'make crds'" >&2; exit 1; }
+
+install-crds: cluster-up
+	@kubectl apply --server-side --force-conflicts -f crds/
+
+install: load-images ## Install the kinds and the operator into the cluster
+	@deploy/install.sh
+
+demo: install ## Move real data through six steps, stop at the fence, go on, compare
+	@demo/demo.sh
+
+test: ## Run every suite and count (first time about 25 minutes)
+	@.ci/suites
+
+lint: lint-format lint-clippy lint-scripts ## Check format, clippy and shell scripts
+
+lint-format:
+	cargo fmt --check
+
+lint-clippy:
+	cargo clippy --all-targets --locked -- -D warnings
+
+lint-scripts:
+	shellcheck -x $(scripts)
+
+test-unit: ## Run the tests that need no cluster
+	cargo test --locked --lib --bins $(addprefix --test ,$(unit_tests))
+	cargo test --locked --doc
+
+# Tests start operators of their own and count what they write: one in the cluster would take part.
+no-operator:
+	@if kubectl get deployment/relocation-operator --namespace relocation-system >/dev/null 2>&1; then \
+	  echo "scaling the operator in the cluster to 0; 'make install' brings it back"; \
+	  kubectl scale deployment/relocation-operator --namespace relocation-system --replicas 0; \
+	  kubectl wait --for=delete pod --selector app.kubernetes.io/name=relocation-operator --namespace relocation-system --timeout=60s; fi
+
+test-acceptance: install-crds no-operator ## Run the scenarios against the cluster's API server and Job controller
+	cargo test --locked --test acceptance
+
+test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
+	cargo test --locked --test e2e
+
+clean: ## Remove what cargo built (the cluster's programs and images stay in RELOCATION_CACHE)
+	cargo clean

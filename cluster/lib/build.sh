@@ -1,0 +1,77 @@
+# shellcheck shell=bash
+# The programs of the cluster, built from their Go modules into a cache outside the checkout.
+# The cache folder is named after go.mod and go.sum, so a changed version is another folder and an old one is never mistaken for it.
+
+kubernetes_version() { awk '$1 == "k8s.io/kubernetes" { print $2 }' "$CLUSTER_DIR/kubernetes/go.mod"; }
+
+programs_hash() { cat "$CLUSTER_DIR"/{kubernetes,etcd}/go.{mod,sum} | sha256sum | cut -c 1-16; }
+
+# shellcheck disable=SC2034  # read by the other files
+PROGRAMS=$RELOCATION_CACHE/cluster/$(programs_hash)
+
+# NAME MODULE-FOLDER SOURCE: a package, or a C file of k8s.io/kubernetes (the process that holds a pod's namespaces is one). The API server comes first because it compiles most of what the others share.
+programs() {
+  cat <<'END'
+etcd                    etcd       go.etcd.io/etcd/server/v3
+kube-apiserver          kubernetes k8s.io/kubernetes/cmd/kube-apiserver
+kube-controller-manager kubernetes k8s.io/kubernetes/cmd/kube-controller-manager
+kubectl                 kubernetes k8s.io/kubernetes/cmd/kubectl
+kube-scheduler          kubernetes k8s.io/kubernetes/cmd/kube-scheduler
+kube-proxy              kubernetes k8s.io/kubernetes/cmd/kube-proxy
+kubelet                 kubernetes k8s.io/kubernetes/cmd/kubelet
+pause                   kubernetes build/pause/linux/pause.c
+END
+}
+
+# build_programs: makes $PROGRAMS, all of it or nothing.
+# Programs collect in a folder with another name, each under its final name only when it is complete, and the folder gets its name last.
+# So an interrupted build costs only the program it was at, and never looks whole.
+build_programs() {
+  local partial=$PROGRAMS.partial
+  [[ -d $PROGRAMS ]] && return
+  need_go
+  mkdir -p "$partial"
+  exec {build_lock}>"$PROGRAMS.lock"
+  flock "$build_lock"
+  if [[ ! -d $PROGRAMS ]]; then
+    say "building the programs of Kubernetes $(kubernetes_version) from their Go modules (once; about 10 minutes on 2 cores)"
+    build_missing_programs "$partial"
+    mv "$partial" "$PROGRAMS"
+  fi
+  exec {build_lock}>&-
+  rm -rf "$partial" "$PROGRAMS.lock"
+}
+
+build_missing_programs() {
+  local partial=$1 name module package start count=0 total
+  total=$(programs | wc -l)
+  while read -r name module package; do
+    count=$((count + 1))
+    [[ -e $partial/$name ]] && continue
+    start=$SECONDS
+    printf '  [%d/%d] %-24s' "$count" "$total" "$name" >&2
+    build_program "$CLUSTER_DIR/$module" "$package" "$partial/.$name" ||
+      fail "building $name failed; the messages above are Go's own. Run the same command again to go on from here"
+    mv "$partial/.$name" "$partial/$name"
+    say "$(seconds_since "$start")"
+  done < <(programs)
+}
+
+build_program() {
+  local folder=$1 package=$2 output=$3 version major minor prefix=k8s.io/component-base/version
+  if [[ $package == *.c ]]; then
+    (cd "$folder" && cc -Os -static -o "$output" "$(go list -mod=readonly -m -f '{{.Dir}}' k8s.io/kubernetes)/$package")
+    return
+  fi
+  version=$(kubernetes_version)
+  IFS=. read -r major minor _ <<<"${version#v}"
+  # -mod=readonly: a build never rewrites the committed go.mod and go.sum.
+  (cd "$folder" && CGO_ENABLED=0 go build -mod=readonly -buildvcs=false -trimpath -o "$output" \
+    -ldflags "-s -w -X $prefix.gitVersion=$version -X $prefix.gitMajor=$major -X $prefix.gitMinor=$minor" \
+    "$package" </dev/null)
+}
+
+need_go() {
+  command -v go >/dev/null ||
+    fail "the cluster's programs are built with Go, and no 'go' is in PATH; install Go $(awk '$1 == "go" { print $2 }' "$CLUSTER_DIR/kubernetes/go.mod") or newer, or use a cluster you have with CLUSTER=current"
+}

@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# The demonstration: a relocation moves a real directory tree through six steps, stops where it was told,
+# goes on when it is told, and what arrived is compared with what was there, by programs that are not ours.
+#
+# `make demo` sets everything up and calls this. It needs a kubeconfig whose cluster has the operator installed.
+#
+#   IMAGE           the image of the plan's tasks
+#   TOOLS_IMAGE     a busybox
+#   DEMO_NAMESPACE  where it happens; it is deleted and made anew each time
+#   DEMO_DATA       the tree to move; default: the source of Kubernetes from Go's module cache
+set -euo pipefail
+
+CHECKOUT=$(cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.." && pwd)
+EXAMPLE=$CHECKOUT/examples/files
+IMAGE=${IMAGE:-localhost/relocation-operator:dev}
+TOOLS_IMAGE=${TOOLS_IMAGE:-docker.io/library/busybox:1.37}
+DEMO_NAMESPACE=${DEMO_NAMESPACE:-demo}
+RELOCATION=files
+LONGEST_MOVE=1200
+
+main() {
+  heading "1. A clean namespace"
+  clean_namespace
+  heading "2. Real data in the source volume"
+  load_source
+  heading "3. A plan, and a relocation that is to stop before IMPORTING"
+  start_relocation
+  heading "4. It runs, and stops at the fence"
+  follow_until Paused
+  show_fence
+  heading "5. It is told to go on"
+  unpause
+  follow_until Succeeded
+  heading "6. Source and target are compared"
+  compare
+  what_next
+}
+
+k() { kubectl --namespace "$DEMO_NAMESPACE" "$@"; }
+
+heading() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
+
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+# show k ARGUMENT...: a command as a person would type it, then what it says.
+show() {
+  printf '$ kubectl -n %s %s\n' "$DEMO_NAMESPACE" "${*:2}"
+  "$@"
+}
+
+# Only a namespace that the demonstration made is ever deleted.
+clean_namespace() {
+  local ours
+  if ours=$(kubectl get namespace "$DEMO_NAMESPACE" -o 'jsonpath={.metadata.labels.relocation\.dev/demo}' 2>/dev/null); then
+    [[ $ours == "true" ]] ||
+      fail "there is a namespace '$DEMO_NAMESPACE' that the demonstration did not make; choose another with DEMO_NAMESPACE=..."
+    echo "deleting the namespace of the last demonstration"
+    kubectl delete namespace "$DEMO_NAMESPACE" --timeout=180s >/dev/null
+  fi
+  kubectl create -f - >/dev/null <<END
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: $DEMO_NAMESPACE
+  labels:
+    relocation.dev/demo: "true"
+    pod-security.kubernetes.io/enforce: baseline
+END
+  # Pods are refused until it is there.
+  kubectl --namespace "$DEMO_NAMESPACE" wait --for=create serviceaccount/default --timeout=30s >/dev/null
+  echo "namespace $DEMO_NAMESPACE is ready"
+}
+
+# apply FILE: an example as it stands, with this cluster's images.
+apply() {
+  sed -e "s#localhost/relocation-operator:dev#$IMAGE#" -e "s#docker.io/library/busybox:1.37#$TOOLS_IMAGE#" "$EXAMPLE/$1" |
+    k apply -f -
+}
+
+load_source() {
+  local root folders count arrived
+  read_data_folders
+  count=$(cd "$root" && find "${folders[@]}" -type f | wc -l)
+  ((count > 20000)) || [[ -n ${DEMO_DATA:-} ]] ||
+    fail "only $count files were found below $root, and the demonstration promises more than 20,000"
+  apply volumes.yaml
+  apply load.yaml
+  k wait --for=condition=Ready pod/load --timeout=120s >/dev/null
+  echo "streaming $count files into the source volume (about 10 s)"
+  tar -C "$root" -cf - "${folders[@]}" | k exec -i load -- tar -C /source -xf -
+  arrived=$(k exec load -- sh -c 'find /source -type f | wc -l')
+  ((arrived == count)) || fail "$arrived files arrived in the source volume instead of $count"
+  echo "the source volume holds $arrived files, $(k exec load -- du -sh /source | cut -f 1)"
+  k delete pod load >/dev/null
+}
+
+# Sets root and folders: what to put into the source volume, relative to root.
+# Kubernetes' own source is real, public and large enough, and a local cluster's build has downloaded most of it already.
+read_data_folders() {
+  local modules
+  if [[ -n ${DEMO_DATA:-} ]]; then
+    [[ -d $DEMO_DATA ]] || fail "DEMO_DATA=$DEMO_DATA is not a folder"
+    root=$DEMO_DATA
+    folders=(.)
+    return
+  fi
+  command -v go >/dev/null || fail "the demonstration moves the source of Kubernetes, which 'go' downloads, and 'go' is not in PATH; or name any folder with DEMO_DATA=..."
+  echo "finding the source of Kubernetes in Go's module cache, downloading what is missing"
+  root=$(go env GOMODCACHE)
+  mapfile -t modules < <(awk '$1 ~ /^k8s\.io\// && $2 ~ /^(v|=>)/ { print $1 }' "$CHECKOUT/cluster/kubernetes/go.mod" | sort -u)
+  mapfile -t folders < <(cd "$CHECKOUT/cluster/kubernetes" && go mod download -json "${modules[@]}" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
+  folders=("${folders[@]#"$root"/}")
+}
+
+start_relocation() {
+  local file
+  for file in plan relocation; do
+    printf '$ kubectl -n %s apply -f examples/files/%s.yaml\n' "$DEMO_NAMESPACE" "$file"
+    apply "$file.yaml"
+  done
+}
+
+# follow_until CONDITION: a line per change, until the condition is true; fails when the relocation does.
+follow_until() {
+  local condition=$1 line last='' reached status message start=$SECONDS
+  while true; do
+    IFS='|' read -r reached status line message < <(observe "$condition") || true
+    [[ -n $status ]] || line="waiting for the operator to see it"
+    if [[ $line != "$last" ]]; then
+      printf '%5d s  %s\n' "$SECONDS" "$line"
+      last=$line
+    fi
+    [[ $reached != True ]] || break
+    [[ $status != FAILURE ]] || give_up "the relocation failed: $message"
+    ((SECONDS - start < LONGEST_MOVE)) || give_up "the relocation is still not $condition after $LONGEST_MOVE s"
+    sleep 0.3
+  done
+  show k wait --for="condition=$condition" "reloc/$RELOCATION" --timeout=10s
+}
+
+# One line: is the condition true | status | what to show | why it failed.
+observe() {
+  k get reloc "$RELOCATION" -o "jsonpath={.status.conditions[?(@.type==\"$1\")].status}|{.status.status}|{.status.status} {.status.step} {.status.task} (attempt {.status.attempt})|{.status.failure.message}{\"\n\"}"
+}
+
+give_up() {
+  k describe reloc "$RELOCATION" || true
+  k get jobs,pods || true
+  fail "$1"
+}
+
+show_fence() {
+  local step written
+  echo
+  show k get reloc "$RELOCATION" -o wide
+  echo
+  echo "why: $(k get reloc "$RELOCATION" -o 'jsonpath={.status.conditions[?(@.type=="Paused")].reason}: {.status.conditions[?(@.type=="Paused")].message}')"
+  step=$(k get reloc "$RELOCATION" -o 'jsonpath={.status.status} {.status.step}')
+  [[ $step == "PAUSE IMPORTING" ]] || give_up "it stopped, but at '$step' and not at 'PAUSE IMPORTING'"
+  apply compare.yaml >/dev/null
+  k wait --for=condition=Ready pod/compare --timeout=120s >/dev/null
+  written=$(k exec compare -- find /target -mindepth 1 | wc -l)
+  ((written == 0)) || give_up "IMPORTING has not been entered, but there are $written entries in the target volume"
+  echo "and nothing has been written: the target volume is empty"
+}
+
+unpause() {
+  show k patch reloc "$RELOCATION" --type=merge -p '{"spec":{"pauseAtStep":null}}'
+}
+
+compare() {
+  local status
+  status=$(k get reloc "$RELOCATION" -o 'jsonpath={.status.status}')
+  [[ $status == SUCCESS ]] || give_up "the relocation ended with '$status', not with SUCCESS"
+  show k exec compare -- diff -r /source /target || give_up "diff found the differences above"
+  echo "diff -r: no difference"
+  compare_lists "content" "find . -type f -print0 | sort -z | xargs -0 sha256sum"
+  compare_lists "type, mode, size and time" "find . ! -name . -print0 | sort -z | xargs -0 stat -c '%n %f %Y' && find . -type f -print0 | sort -z | xargs -0 stat -c '%n %s'"
+}
+
+# compare_lists WHAT COMMAND: the same listing of both volumes, made by busybox, must be the same.
+compare_lists() {
+  local what=$1 command=$2 folder
+  for folder in source target; do
+    k exec compare -- sh -c "cd /$folder && $command" >"$SCRATCH/$folder"
+  done
+  cmp --silent "$SCRATCH/source" "$SCRATCH/target" ||
+    { diff "$SCRATCH/source" "$SCRATCH/target" | head -n 10; give_up "the volumes differ in $what"; }
+  printf '%s: %d lines, the same on both sides (%s)\n' "$what" "$(wc -l <"$SCRATCH/source")" "$(sha256sum <"$SCRATCH/source" | cut -c 1-16)"
+}
+
+what_next() {
+  heading "Done: it stopped where it was told, and what arrived is what was there"
+  cat <<END
+Try next:
+  export KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
+  kubectl -n $DEMO_NAMESPACE describe reloc $RELOCATION                  its steps, times and history
+  kubectl -n $DEMO_NAMESPACE get jobs,pods                         one Job per task
+  kubectl -n $DEMO_NAMESPACE events                                what happened, in order
+  kubectl explain relocation.spec.pauseAtStep          what a fence is
+  kubectl -n $DEMO_NAMESPACE patch reloc $RELOCATION --type=merge -p '{"spec":{"pauseAtStep":"IMPORTING"}}'
+                                                       too late: the answer says why
+END
+}
+
+SCRATCH=$(mktemp -d)
+trap 'rm -rf "$SCRATCH"' EXIT
+main

@@ -1,0 +1,31 @@
+//! The operator.
+
+use anyhow::Context;
+use clap::Parser;
+use kube::{Client, Config};
+use relocation_operator::operator::{LogFormat, Settings, run};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let settings = Settings::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter);
+    match settings.log_format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    let mut config = Config::infer().await.context("cannot find out how to reach the API server")?;
+    config.default_retry = false;
+    let client = Client::try_from(config).context("cannot make a client of the kubeconfig")?;
+    let listener = TcpListener::bind(settings.http_address)
+        .await
+        .with_context(|| format!("cannot listen on {}", settings.http_address))?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    Ok(run(settings, client, listener, shutdown).await?)
+}

@@ -1,0 +1,386 @@
+//! The one decision function, in the order of judgement.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::because::Because;
+use super::draft::{Decision, Draft, Effect, FailureCause, JobReference, NoticeReason};
+use super::plan::Plan;
+use super::snapshot::{Facet, JobSeen, LockSeen, MutexUse, PlanSeen, Snapshot};
+use super::{boundary, fold, launch, running};
+use crate::api::{DesiredState, FailureReason, LateRequest, Pause, PauseReason, StatusValue, Step, WorkState};
+
+/// How long a plan may be missing or unjudged before that is a person's matter:
+/// a folder applied in one command brings the plan within seconds, in any order.
+const PLAN_GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+/// How soon to look again at pods that are ending; nobody tells us when a pod that is no longer ours to watch is gone.
+pub(super) const ENDING_POLL_SECONDS: i64 = 2;
+
+/// Judges what a relocation does next.
+///
+/// The order of the statements is the order of judgement: deleted, fold, stray, ended, done, aborted, out of time,
+/// not startable, suspended, running, boundary, launch.
+/// It is total: every combination of status and observation has an answer.
+///
+/// # Errors
+///
+/// The [`Facet`] that must be observed before the judgement can be made; observe it and ask again.
+pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Decision, Facet> {
+    let mut draft = Draft::new(snapshot, now);
+    if snapshot.relocation.metadata.deletion_timestamp.is_some() {
+        let status = snapshot.relocation.status.clone().unwrap_or_default();
+        return Ok(Decision { status, effect: None, because: Because::Deleted, notices: Vec::new(), wake: None });
+    }
+    if let Some(decision) = delete_strays(snapshot, now) {
+        return Ok(decision);
+    }
+    accept(&mut draft);
+    report_late_requests(&mut draft);
+    let plan = plan_in_use(snapshot, &draft)?;
+
+    if let Some(plan) = plan {
+        fold::fold(&mut draft, snapshot, plan)?;
+    }
+    if draft.status.has_ended() {
+        return ended(draft, snapshot, plan);
+    }
+    if draft.step() == Step::Completed {
+        return Ok(succeed(draft));
+    }
+    if draft.spec.desired_state == DesiredState::Aborted {
+        return Ok(end_without_success(draft, FailureReason::Aborted, "spec.desiredState is Aborted".to_owned()));
+    }
+    if let Some(limit) = draft.spec.active_deadline_seconds
+        && draft.active_seconds() >= limit
+        && draft.status.active_since.is_some()
+    {
+        let message = format!("spec.activeDeadlineSeconds: the budget of {limit} s is used up");
+        return Ok(end_without_success(draft, FailureReason::DeadlineExceeded, message));
+    }
+    let wake_for_deadline = deadline(&draft);
+
+    let decision = match startable(&draft, snapshot, plan) {
+        Err((because, wake)) => {
+            draft.set_status(StatusValue::Pending);
+            Ok(draft.decide(because, None, wake))
+        }
+        Ok(plan) => judge_active(draft, snapshot, plan),
+    }?;
+    Ok(Decision { wake: earliest(decision.wake, wake_for_deadline), ..decision })
+}
+
+/// From "suspended" on: the relocation is to work, and its plan can be used.
+fn judge_active(draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: Startable<'_>) -> Result<Decision, Facet> {
+    if draft.spec.desired_state == DesiredState::Suspended {
+        return suspend(draft, snapshot);
+    }
+    let (draft, plan) = match plan {
+        Startable::Running(plan) => (draft, plan),
+        Startable::Fresh(plan) => match launch::prepare(draft, snapshot, plan)? {
+            launch::Prepared::Ready(draft, frozen) => (draft, frozen),
+            launch::Prepared::NotYet(decision) => return Ok(*decision),
+        },
+    };
+    if draft.status.job.is_some() {
+        return running::judge(draft, snapshot, plan);
+    }
+    if draft.status.entered { launch::launch(draft, snapshot, plan) } else { boundary::judge(draft, snapshot, plan) }
+}
+
+/// Makes a relocation without a status one that has been seen.
+fn accept(draft: &mut Draft<'_>) {
+    if draft.status.status.is_some() {
+        return;
+    }
+    let uuid = draft.spec.uuid.clone().unwrap_or_else(|| draft.uid().to_owned());
+    draft.status.origin = Some(uuid.clone());
+    draft.status.uuid = Some(uuid);
+    draft.status.step = Some(Step::Uploading);
+    draft.set_status(StatusValue::Pending);
+    draft.notice(NoticeReason::Accepted, format!("accepted, to run the plan {:?}", draft.spec.plan_ref.name));
+    if let Some(step) = draft.spec.pause_at_step {
+        draft.notice(NoticeReason::PauseScheduled, format!("will pause before {step}"));
+    }
+    if let Some(step) = draft.spec.cancel_at_step {
+        draft.notice(NoticeReason::CancelScheduled, format!("will end instead of entering {step}"));
+    }
+}
+
+/// A fence or a cancel on a step that is behind can only have come too late: entering a step needs it open.
+fn report_late_requests(draft: &mut Draft<'_>) {
+    let place = draft.place();
+    let failed = draft.status.status == Some(StatusValue::Failure);
+    let pause = draft.spec.pause_at_step.filter(|step| draft.status.is_behind(*step)).map(|step| {
+        (
+            "pauseAtStep",
+            step.to_string(),
+            format!("cannot pause at {step}: it has started (the relocation is at {place})"),
+        )
+    });
+    let cancel = draft.spec.cancel_at_step.filter(|step| !failed && draft.status.is_behind(*step)).map(|step| {
+        (
+            "cancelAtStep",
+            step.to_string(),
+            format!("cannot cancel at {step}: it has started (the relocation is at {place})"),
+        )
+    });
+    let abort = (draft.spec.desired_state == DesiredState::Aborted
+        && draft.status.status == Some(StatusValue::Success))
+    .then(|| ("desiredState", "Aborted".to_owned(), "cannot abort: the relocation has succeeded".to_owned()));
+    let Some((field, value, why)) = pause.or(cancel).or(abort) else { return };
+    if draft.status.late.as_ref().is_some_and(|late| late.field == field && late.value == value) {
+        return;
+    }
+    draft.notice(NoticeReason::RequestTooLate, format!("spec.{field}: {why}"));
+    draft.status.late = Some(LateRequest { field: field.to_owned(), value, why, at: draft.time() });
+}
+
+/// The frozen plan of a relocation that has begun; nothing before that, or when the revision is gone.
+fn plan_in_use<'s>(snapshot: &'s Snapshot<'_>, draft: &Draft<'_>) -> Result<Option<&'s Plan>, Facet> {
+    if draft.status.plan.is_none() {
+        return Ok(None);
+    }
+    Ok(snapshot.frozen.as_ref().ok_or(Facet::Frozen)?.as_ref())
+}
+
+/// Invariant "no strays": a live Job of ours that the stored status does not name is deleted before anything else is
+/// decided. Folding loses nothing by waiting: a terminal Job stays as it is.
+fn delete_strays(snapshot: &Snapshot<'_>, now: Timestamp) -> Option<Decision> {
+    let status = snapshot.relocation.status.clone().unwrap_or_default();
+    let strays: Vec<_> = snapshot
+        .live_jobs
+        .iter()
+        .filter(|job| !job.deleting && status.job.as_deref() != Some(job.name.as_str()))
+        .map(|job| JobReference { name: job.name.clone(), uid: job.uid.clone() })
+        .collect();
+    if strays.is_empty() {
+        return None;
+    }
+    let jobs = strays.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", ");
+    let failed = status.status == Some(StatusValue::Failure);
+    let notices = if failed {
+        Vec::new()
+    } else {
+        vec![super::Notice {
+            reason: NoticeReason::StrayDeleted,
+            note: format!("deleting Jobs that the status does not name: {jobs}"),
+        }]
+    };
+    Some(Decision {
+        status,
+        effect: Some(Effect::DeleteJobs(strays)),
+        because: Because::DeletingStrays { jobs },
+        notices,
+        wake: now.checked_add(SignedDuration::from_secs(ENDING_POLL_SECONDS)).ok(),
+    })
+}
+
+pub(super) fn succeed(mut draft: Draft<'_>) -> Decision {
+    draft.set_status(StatusValue::Success);
+    draft.status.task = None;
+    draft.status.attempt = None;
+    draft.status.attempt_limit = None;
+    draft.status.finished_at = Some(draft.time());
+    draft.notice(NoticeReason::Succeeded, "every step is done");
+    draft.remember(NoticeReason::Succeeded, None);
+    report_late_requests(&mut draft);
+    let wake = Some(draft.now);
+    draft.decide(Because::Succeeded, None, wake)
+}
+
+/// Ends by a request or a budget, not by the fault of a task.
+pub(super) fn end_without_success(mut draft: Draft<'_>, reason: FailureReason, message: String) -> Decision {
+    let stopping = draft.status.job.clone();
+    draft.fail(FailureCause { reason, message, exit_code: None, recoverable: true });
+    let because = match stopping {
+        Some(job) => Because::StoppingPods { what: format!("job {job}") },
+        None => Because::Failed,
+    };
+    let wake = Some(draft.now);
+    draft.decide(because, None, wake)
+}
+
+/// After an ending: the pods end, the lock is given back once all is quiet, and `onEnd` runs.
+fn ended(draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: Option<&Plan>) -> Result<Decision, Facet> {
+    let because = if draft.status.status == Some(StatusValue::Success) { Because::Succeeded } else { Because::Failed };
+    if draft.status.plan.is_none() {
+        return release_if_held(draft, snapshot, because);
+    }
+    match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
+        LockSeen::Ours => match snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
+            MutexUse::Quiet => {
+                let wake = Some(draft.now);
+                Ok(draft.decide(because, Some(Effect::ReleaseLock), wake))
+            }
+            MutexUse::Busy { what, .. } => {
+                let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
+                let what = what.join(", ");
+                Ok(draft.decide(Because::StoppingPods { what }, None, wake))
+            }
+        },
+        LockSeen::Free | LockSeen::Held { .. } => tell_the_end(draft, snapshot, plan, because),
+    }
+}
+
+/// A relocation that ended before its plan was frozen may still have taken the lock.
+fn release_if_held(draft: Draft<'_>, snapshot: &Snapshot<'_>, because: Because) -> Result<Decision, Facet> {
+    let effect = match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
+        LockSeen::Ours => Some(Effect::ReleaseLock),
+        LockSeen::Free | LockSeen::Held { .. } => None,
+    };
+    Ok(draft.decide(because, effect, None))
+}
+
+/// Runs `onEnd` once per ending. Its record is the step COMPLETED of `status.steps`.
+fn tell_the_end(
+    mut draft: Draft<'_>,
+    snapshot: &Snapshot<'_>,
+    plan: Option<&Plan>,
+    because: Because,
+) -> Result<Decision, Facet> {
+    let Some(plan) = plan.filter(|plan| plan.on_end.is_some()) else { return Ok(draft.decide(because, None, None)) };
+    let record = draft.step_record(Step::Completed).clone();
+    match record.state {
+        WorkState::Succeeded | WorkState::Failed | WorkState::Skipped => Ok(draft.decide(because, None, None)),
+        WorkState::Pending => {
+            let started_at = Some(draft.time());
+            let name = crate::api::end_job_name(draft.name(), draft.uid(), draft.status.recoveries.unwrap_or(0));
+            let record = draft.step_record(Step::Completed);
+            record.state = WorkState::Running;
+            record.started_at = started_at;
+            let task = draft.task_record(Step::Completed, super::job::END_TASK);
+            task.state = WorkState::Running;
+            task.attempts = 1;
+            task.job = Some(name);
+            Ok(draft.decide(because, Some(Effect::CreateEndJob(Box::new(plan.clone()))), None))
+        }
+        WorkState::Running => match snapshot.end_job.as_ref().ok_or(Facet::EndJob)? {
+            JobSeen::Live { .. } => Ok(draft.decide(because, None, None)),
+            JobSeen::NotNamed | JobSeen::Missing { known: false } => {
+                Ok(draft.decide(because, Some(Effect::CreateEndJob(Box::new(plan.clone()))), None))
+            }
+            JobSeen::Succeeded => {
+                let pods = snapshot.end_pods.as_ref().ok_or(Facet::EndPods)?;
+                let message = pods.iter().find_map(|pod| pod.result.as_ref()?.message.clone());
+                Ok(close_end(draft, because, WorkState::Succeeded, message))
+            }
+            JobSeen::Failed(failure) => {
+                let pods = snapshot.end_pods.as_ref().ok_or(Facet::EndPods)?;
+                let message = pods.iter().find_map(|pod| pod.result.as_ref()?.message.clone());
+                Ok(close_end(draft, because, WorkState::Failed, message.or(Some(failure.message.clone()))))
+            }
+            JobSeen::Missing { known: true } | JobSeen::Foreign { .. } => {
+                Ok(close_end(draft, because, WorkState::Failed, Some("the Job was deleted before it ended".to_owned())))
+            }
+        },
+    }
+}
+
+fn close_end(mut draft: Draft<'_>, because: Because, state: WorkState, message: Option<String>) -> Decision {
+    let finished_at = Some(draft.time());
+    let record = draft.step_record(Step::Completed);
+    record.state = state;
+    record.finished_at = finished_at;
+    let task = draft.task_record(Step::Completed, super::job::END_TASK);
+    task.state = state;
+    task.message = message;
+    draft.decide(because, None, None)
+}
+
+/// A plan that can be used, and whether the run has begun with it.
+enum Startable<'s> {
+    /// The run has begun; this is its frozen plan.
+    Running(&'s Plan),
+    /// The run has not begun; this is the plan as it is now.
+    Fresh(&'s Plan),
+}
+
+/// Whether the relocation can start or go on, as far as plan and parameters are concerned.
+fn startable<'s>(
+    draft: &Draft<'_>,
+    snapshot: &'s Snapshot<'_>,
+    frozen: Option<&'s Plan>,
+) -> Result<Startable<'s>, (Because, Option<Timestamp>)> {
+    if draft.status.plan.is_some() {
+        let revision = draft.status.plan.as_ref().map(|plan| plan.revision.clone()).unwrap_or_default();
+        return frozen.map(Startable::Running).ok_or((Because::RevisionMissing { revision }, None));
+    }
+    if let Some(retried) = &draft.spec.retry_of {
+        let message = format!(
+            "spec.retryOf: starting over {:?} is not supported by this version; remove the field in a new relocation",
+            retried.name
+        );
+        return Err((Because::RetryUnusable { message }, None));
+    }
+    let plan = draft.spec.plan_ref.name.clone();
+    let created = draft.relocation.metadata.creation_timestamp.as_ref().map_or(draft.now, |time| time.0);
+    let patience_ends = created.checked_add(PLAN_GRACE).unwrap_or(Timestamp::MAX);
+    let overdue = draft.now >= patience_ends;
+    let wake = (!overdue).then_some(patience_ends);
+    let accepted = match &snapshot.plan {
+        PlanSeen::Missing => return Err((Because::PlanMissing { plan, overdue }, wake)),
+        PlanSeen::NotJudged => return Err((Because::PlanNotJudged { plan, overdue }, wake)),
+        PlanSeen::NotAccepted { message } => {
+            return Err((Because::PlanNotAccepted { plan, message: message.clone() }, None));
+        }
+        PlanSeen::Accepted(plan) => plan,
+    };
+    match accepted.resolve(&draft.spec.parameters) {
+        Ok(_) => Ok(Startable::Fresh(accepted)),
+        Err(problem) => Err((Because::ParameterRefused { message: problem.to_string() }, None)),
+    }
+}
+
+/// `desiredState: Suspended`: the running Job is deleted, and once all is quiet the relocation stands in PAUSE.
+fn suspend(mut draft: Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Decision, Facet> {
+    if let Some(job) = draft.status.job.clone() {
+        let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
+        match &snapshot.job {
+            JobSeen::Live { uid, deleted_at: None, .. } => {
+                let reference = JobReference { name: job, uid: uid.clone() };
+                return Ok(draft.decide(Because::Suspending, Some(Effect::DeleteJobs(vec![reference])), wake));
+            }
+            JobSeen::Live { .. } => return Ok(draft.decide(Because::Suspending, None, wake)),
+            JobSeen::NotNamed
+            | JobSeen::Missing { .. }
+            | JobSeen::Foreign { .. }
+            | JobSeen::Succeeded
+            | JobSeen::Failed(_) => match snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
+                MutexUse::Busy { .. } => return Ok(draft.decide(Because::Suspending, None, wake)),
+                MutexUse::Quiet => draft.status.job = None,
+            },
+        }
+    }
+    let message = "suspended; go on by setting spec.desiredState to Active".to_owned();
+    pause(&mut draft, PauseReason::Suspended, message);
+    Ok(draft.decide(Because::Paused, None, None))
+}
+
+/// Stands still, and says so once.
+pub(super) fn pause(draft: &mut Draft<'_>, reason: PauseReason, message: String) {
+    let step = draft.step();
+    let standing = draft.status.pause.clone();
+    draft.set_status(StatusValue::Pause);
+    let since = match &standing {
+        Some(pause) => pause.since.clone(),
+        None => draft.time(),
+    };
+    let same = standing.is_some_and(|pause| pause.reason == reason && pause.step == step);
+    draft.status.pause = Some(Pause { step, since, reason, message: message.clone() });
+    if !same {
+        let notice = if reason == PauseReason::Suspended { NoticeReason::Suspended } else { NoticeReason::Paused };
+        draft.notice(notice, message);
+    }
+}
+
+fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
+    let left = draft.spec.active_deadline_seconds? - draft.active_seconds();
+    draft.status.active_since.as_ref().map(|_| draft.in_seconds(left.max(0)))
+}
+
+pub(super) fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,272 @@
+//! The objects that a launch needs, built from the frozen plan and the recorded intent.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::Resource;
+use serde_json::{Map, Value, json};
+
+use super::plan::Plan;
+use crate::api::{
+    Labels, PodTemplate, Relocation, RelocationStatus, Step, TaskSpec, end_job_name, environment, workspace_name,
+};
+
+/// The name of the record of `onEnd` among the tasks of COMPLETED.
+pub(super) const END_TASK: &str = "on-end";
+
+/// Where the workspace is mounted in every task.
+const WORKSPACE_PATH: &str = "/relocation";
+
+/// The name of the workspace among the volumes of a pod.
+const WORKSPACE_VOLUME: &str = "relocation-workspace";
+
+/// The Job of the launch that the status records, as JSON so that no field of the plan's template is lost.
+///
+/// One launch never has two pods: no back-off, no restarts, and a failure policy that fails the Job on every exit code
+/// but 0. The first rule tells a disruption from a failure, the second names the fatal exit codes.
+/// `None` when the status records no launch, or one of a task that the plan does not have.
+#[must_use]
+pub fn build_job(relocation: &Relocation, status: &RelocationStatus, plan: &Plan) -> Option<Value> {
+    let step = status.step?;
+    let task = plan.task(step, status.task.as_deref()?)?;
+    let labels = Labels {
+        relocation: relocation.metadata.name.as_deref()?,
+        uuid: status.uuid.as_deref()?,
+        mutex: relocation.spec.effective_mutex(),
+        step: Some(step),
+        task: &task.name,
+        attempt: status.attempt?,
+        launch: status.launch?,
+    };
+    let variables = variables(relocation, status, plan, &labels);
+    let mut spec =
+        job_spec(&task.template, task.timeout_seconds, &labels, &variables, workspace_claim(relocation, plan));
+    spec["podFailurePolicy"] = failure_policy(task);
+    Some(job(relocation, status.job.as_deref()?, &labels, spec))
+}
+
+/// The Job of `onEnd`. It is not part of the mutex.
+#[must_use]
+pub fn build_end_job(relocation: &Relocation, status: &RelocationStatus, plan: &Plan) -> Option<Value> {
+    let on_end = plan.on_end.as_ref()?;
+    let labels = Labels {
+        relocation: relocation.metadata.name.as_deref()?,
+        uuid: status.uuid.as_deref()?,
+        mutex: relocation.spec.effective_mutex(),
+        step: None,
+        task: END_TASK,
+        attempt: 1,
+        launch: status.launch.unwrap_or(0),
+    };
+    let mut variables = variables(relocation, status, plan, &labels);
+    let result = status.status.map(crate::api::StatusValue::as_str).unwrap_or_default();
+    let failure = status.failure.as_ref();
+    let reason = failure.map_or("Succeeded", |failure| failure.reason.as_str());
+    variables.push((environment::RESULT.to_owned(), result.to_owned()));
+    variables.push((environment::REASON.to_owned(), reason.to_owned()));
+    let failure_id = failure.map(|failure| failure.id.clone()).unwrap_or_default();
+    variables.push((environment::FAILURE_ID.to_owned(), failure_id));
+    let claim = workspace_claim(relocation, plan);
+    let spec = job_spec(&on_end.template, on_end.timeout_seconds, &labels, &variables, claim);
+    let name = end_job_name(labels.relocation, relocation.metadata.uid.as_deref()?, status.recoveries.unwrap_or(0));
+    Some(job(relocation, &name, &labels, spec))
+}
+
+/// A Job as a launch of the template would be, for the API server's dry run when a plan is judged.
+#[must_use]
+pub fn build_sample_job(name: &str, template: &PodTemplate, task: Option<&TaskSpec>, has_workspace: bool) -> Value {
+    let labels = Labels {
+        relocation: name,
+        uuid: "00000000-0000-0000-0000-000000000000",
+        mutex: name,
+        step: task.map(|_| Step::Uploading),
+        task: task.map_or(END_TASK, |task| &task.name),
+        attempt: 1,
+        launch: 1,
+    };
+    let variables = vec![(environment::NAME.to_owned(), name.to_owned())];
+    let claim = has_workspace.then(|| format!("{name}-workspace"));
+    let mut spec = job_spec(template, task.map_or(1, |task| task.timeout_seconds), &labels, &variables, claim);
+    if let Some(task) = task {
+        spec["podFailurePolicy"] = failure_policy(task);
+    }
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": { "name": name, "labels": labels.to_map() },
+        "spec": spec,
+    })
+}
+
+/// The claim of a relocation's workspace; `None` when the plan has none.
+#[must_use]
+pub fn build_workspace(relocation: &Relocation, plan: &Plan) -> Option<Value> {
+    let workspace = plan.workspace.as_ref()?;
+    let access_modes = workspace.access_modes.clone().unwrap_or_else(|| vec!["ReadWriteOnce".to_owned()]);
+    let mut spec = json!({
+        "accessModes": access_modes,
+        "resources": { "requests": { "storage": workspace.storage } },
+    });
+    if let Some(class) = &workspace.storage_class_name {
+        spec["storageClassName"] = json!(class);
+    }
+    Some(json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": workspace_claim(relocation, plan)?,
+            "labels": owner_labels(relocation),
+            "ownerReferences": [owner_reference(relocation)],
+        },
+        "spec": spec,
+    }))
+}
+
+/// The labels of what belongs to a relocation and is neither a Job nor a pod.
+pub(crate) fn owner_labels(relocation: &Relocation) -> BTreeMap<String, String> {
+    let uuid = relocation.status.as_ref().and_then(|status| status.uuid.clone());
+    BTreeMap::from([
+        ("app.kubernetes.io/managed-by".to_owned(), "relocation-operator".to_owned()),
+        (crate::api::label(Labels::NAME), relocation.metadata.name.clone().unwrap_or_default()),
+        (
+            crate::api::label(Labels::UUID),
+            uuid.or_else(|| relocation.spec.uuid.clone())
+                .or_else(|| relocation.metadata.uid.clone())
+                .unwrap_or_default(),
+        ),
+    ])
+}
+
+/// The owner reference of everything that belongs to a relocation.
+/// It does not block the owner's deletion: deleting always works.
+pub(crate) fn owner_reference(relocation: &Relocation) -> OwnerReference {
+    OwnerReference { block_owner_deletion: None, ..relocation.controller_owner_ref(&()).unwrap_or_default() }
+}
+
+fn workspace_claim(relocation: &Relocation, plan: &Plan) -> Option<String> {
+    plan.workspace.as_ref()?;
+    Some(workspace_name(relocation.metadata.name.as_deref()?, relocation.metadata.uid.as_deref()?))
+}
+
+fn job(relocation: &Relocation, name: &str, labels: &Labels<'_>, spec: Value) -> Value {
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "labels": labels.to_map(),
+            "ownerReferences": [owner_reference(relocation)],
+        },
+        "spec": spec,
+    })
+}
+
+fn job_spec(
+    template: &PodTemplate,
+    timeout_seconds: i64,
+    labels: &Labels<'_>,
+    variables: &[(String, String)],
+    claim: Option<String>,
+) -> Value {
+    let mut template = Value::Object(template.0.clone());
+    let metadata = object(&mut template, "metadata");
+    let pod_labels = metadata.entry("labels").or_insert_with(|| json!({}));
+    if let Value::Object(pod_labels) = pod_labels {
+        pod_labels.extend(labels.to_map().into_iter().map(|(key, value)| (key, Value::String(value))));
+    }
+    let pod = object(&mut template, "spec");
+    pod.insert("restartPolicy".to_owned(), json!("Never"));
+    // A step's pod gets no API token unless its template asks for one.
+    pod.entry("automountServiceAccountToken").or_insert(json!(false));
+    if let Some(claim) = &claim {
+        append(pod, "volumes", json!({ "name": WORKSPACE_VOLUME, "persistentVolumeClaim": { "claimName": claim } }));
+    }
+    for list in ["initContainers", "containers"] {
+        let Some(Value::Array(containers)) = pod.get_mut(list) else { continue };
+        for container in containers.iter_mut().filter_map(Value::as_object_mut) {
+            finish_container(container, variables, claim.is_some());
+        }
+    }
+    json!({
+        "backoffLimit": 0,
+        "podReplacementPolicy": "Failed",
+        "activeDeadlineSeconds": timeout_seconds,
+        "template": template,
+    })
+}
+
+/// Puts the step contract before the template's own variables, so that `$(NAME)` works in them.
+fn finish_container(container: &mut Map<String, Value>, variables: &[(String, String)], workspace: bool) {
+    container.entry("terminationMessagePolicy").or_insert(json!("FallbackToLogsOnError"));
+    let mut all: Vec<Value> = variables.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+    if let Some(Value::Array(own)) = container.remove("env") {
+        all.extend(own);
+    }
+    container.insert("env".to_owned(), Value::Array(all));
+    if workspace {
+        append(container, "volumeMounts", json!({ "name": WORKSPACE_VOLUME, "mountPath": WORKSPACE_PATH }));
+    }
+}
+
+fn failure_policy(task: &TaskSpec) -> Value {
+    let mut rules = vec![json!({
+        "action": "FailJob",
+        "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }],
+    })];
+    if !task.fatal_exit_codes.is_empty() {
+        let mut codes = task.fatal_exit_codes.clone();
+        codes.sort_unstable();
+        rules.push(json!({ "action": "FailJob", "onExitCodes": { "operator": "In", "values": codes } }));
+    }
+    rules.push(json!({ "action": "FailJob", "onExitCodes": { "operator": "NotIn", "values": [0] } }));
+    json!({ "rules": rules })
+}
+
+fn variables(
+    relocation: &Relocation,
+    status: &RelocationStatus,
+    plan: &Plan,
+    labels: &Labels<'_>,
+) -> Vec<(String, String)> {
+    let spec = &relocation.spec;
+    let step = labels.step.map_or(Step::Completed, |step| step);
+    let items = serde_json::to_string(&spec.items).unwrap_or_else(|_| "[]".to_owned());
+    let contract = vec![
+        (environment::NAME, labels.relocation.to_owned()),
+        (environment::NAMESPACE, relocation.metadata.namespace.clone().unwrap_or_default()),
+        (environment::UUID, labels.uuid.to_owned()),
+        (environment::ORIGIN, status.origin.clone().unwrap_or_else(|| labels.uuid.to_owned())),
+        (environment::STEP, step.to_string()),
+        (environment::TASK, labels.task.to_owned()),
+        (environment::ATTEMPT, labels.attempt.to_string()),
+        (environment::FENCING_TOKEN, labels.launch.to_string()),
+        (environment::OWNER, spec.owner.clone()),
+        (environment::PROVENANCE, spec.provenance.as_str().to_owned()),
+        (environment::ITEMS, items),
+        (environment::WORKSPACE, plan.workspace.as_ref().map(|_| WORKSPACE_PATH.to_owned()).unwrap_or_default()),
+    ];
+    let mut all: Vec<_> = contract.into_iter().map(|(name, value)| (name.to_owned(), escape(&value))).collect();
+    // Parameters were checked before the first launch; one that a later edit broke reaches no task.
+    let parameters = plan.resolve(&spec.parameters).unwrap_or_default();
+    all.extend(parameters.into_iter().map(|(name, value)| (name, escape(&value))));
+    all
+}
+
+/// `$(NAME)` in a value would be expanded by the kubelet: what people write in a parameter is data, not a template.
+fn escape(value: &str) -> String {
+    value.replace("$(", "$$(")
+}
+
+fn object<'v>(value: &'v mut Value, field: &str) -> &'v mut Map<String, Value> {
+    if !value.get(field).is_some_and(Value::is_object) {
+        value[field] = json!({});
+    }
+    value[field].as_object_mut().expect("an object was put there")
+}
+
+fn append(object: &mut Map<String, Value>, field: &str, item: Value) {
+    match object.entry(field).or_insert_with(|| json!([])) {
+        Value::Array(items) => items.push(item),
+        other => *other = json!([item]),
+    }
+}

@@ -1,0 +1,209 @@
+//! What a launch needs, and the one status write that records it.
+
+use super::because::Because;
+use super::boundary;
+use super::decide::{self, ENDING_POLL_SECONDS};
+use super::draft::{Decision, Draft, Effect, FailureCause, NoticeReason};
+use super::plan::Plan;
+use super::snapshot::{Facet, LockSeen, MutexUse, Snapshot, WorkspaceSeen};
+use crate::api::{
+    FailureReason, PauseReason, PlanInUse, StatusValue, WhenLocked, WorkState, job_name, revision_name, workspace_name,
+};
+
+/// How long a pod may take to end after it was asked to before it is called stuck: the default grace period of
+/// 30 s, a kubelet that was restarting, and as much again.
+pub(super) const STUCK_SECONDS: i64 = 120;
+
+/// Whether everything is there that the first launch needs.
+pub(super) enum Prepared<'a, 's> {
+    /// It is; this is the plan, frozen.
+    Ready(Draft<'a>, &'s Plan),
+    /// It is not; this is what to do.
+    NotYet(Box<Decision>),
+}
+
+/// Before the first step: lock, workspace, and the plan frozen as it is at this moment.
+pub(super) fn prepare<'a, 's>(
+    mut draft: Draft<'a>,
+    snapshot: &'s Snapshot<'_>,
+    plan: &Plan,
+) -> Result<Prepared<'a, 's>, Facet> {
+    draft.set_status(StatusValue::Pending);
+    let effect = match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
+        LockSeen::Held { holder } => return Ok(Prepared::NotYet(Box::new(locked(draft, holder)))),
+        LockSeen::Free => Some(Effect::TakeLock),
+        LockSeen::Ours => None,
+    };
+    let effect = match (effect, &plan.workspace) {
+        (Some(effect), _) => Some(effect),
+        (None, None) => None,
+        (None, Some(_)) => match snapshot.workspace.as_ref().ok_or(Facet::Workspace)? {
+            WorkspaceSeen::Missing => Some(Effect::CreateWorkspace(Box::new(plan.clone()))),
+            WorkspaceSeen::Ours => None,
+            WorkspaceSeen::Foreign => {
+                let claim = workspace_name(draft.name(), draft.uid());
+                let decision = draft.decide(Because::WorkspaceTaken { claim }, None, None);
+                return Ok(Prepared::NotYet(Box::new(decision)));
+            }
+        },
+    };
+    let wake = Some(draft.now);
+    if effect.is_some() {
+        return Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))));
+    }
+    match snapshot.frozen.as_ref().ok_or(Facet::Frozen)? {
+        Some(frozen) => {
+            draft.status.plan = Some(PlanInUse {
+                generation: frozen.generation,
+                revision: revision_name(draft.name(), draft.uid(), draft.status.recoveries.unwrap_or(0)),
+            });
+            draft.status.auto_pause_at_step = frozen.auto_pause_at_step(draft.spec.provenance);
+            let step = draft.step();
+            boundary::stand_before(&mut draft, frozen, step);
+            Ok(Prepared::Ready(draft, frozen))
+        }
+        None => {
+            let effect = Some(Effect::FreezePlan(Box::new(plan.clone())));
+            Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))))
+        }
+    }
+}
+
+fn locked(mut draft: Draft<'_>, holder: &str) -> Decision {
+    match draft.spec.when_locked {
+        WhenLocked::Wait => {
+            let first = draft.relocation.status.as_ref().is_none_or(|status| status.status.is_none());
+            let because = Because::WaitingForLock { holder: holder.to_owned() };
+            if first {
+                draft.notice(NoticeReason::Queued, because.message());
+            }
+            let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
+            draft.decide(because, None, wake)
+        }
+        WhenLocked::Fail => {
+            let message = format!(
+                "the mutex {:?} is held by the relocation {holder:?}; wait until it has ended, or set spec.whenLocked to Wait",
+                draft.spec.effective_mutex()
+            );
+            draft.fail(FailureCause { reason: FailureReason::Locked, message, exit_code: None, recoverable: true });
+            draft.decide(Because::Failed, None, None)
+        }
+    }
+}
+
+/// A launch is due: the back-off is over, the lock is held, all is quiet; then one status write records it.
+pub(super) fn launch(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> Result<Decision, Facet> {
+    if let Some(until) = draft.status.next_attempt_at.as_ref().map(|time| time.0)
+        && until > draft.now
+    {
+        draft.set_status(StatusValue::InProgress);
+        let because = Because::BackingOff { place: draft.place(), until };
+        return Ok(draft.decide(because, None, Some(until)));
+    }
+    match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
+        LockSeen::Ours => {}
+        LockSeen::Free => {
+            waiting(&mut draft);
+            let wake = Some(draft.now);
+            return Ok(draft.decide(Because::Starting, Some(Effect::TakeLock), wake));
+        }
+        LockSeen::Held { holder } => {
+            waiting(&mut draft);
+            let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
+            return Ok(draft.decide(Because::LockLost { holder: holder.clone() }, None, wake));
+        }
+    }
+    // Right after a Job of ours was seen terminal under our lock nothing else of the mutex can have started.
+    if !draft.just_folded
+        && let MutexUse::Busy { what, ending } = snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)?
+    {
+        waiting(&mut draft);
+        let because = busy(&draft, what, ending.as_ref());
+        let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
+        return Ok(draft.decide(because, None, wake));
+    }
+    Ok(record_launch(draft, plan))
+}
+
+/// What is still unfinished under the mutex, or which pod of it is stuck.
+pub(super) fn busy(
+    draft: &Draft<'_>,
+    what: &[String],
+    ending: Option<&(String, Option<String>, k8s_openapi::jiff::Timestamp)>,
+) -> Because {
+    match ending {
+        Some((pod, node, since)) if draft.now.duration_since(*since).as_secs() >= STUCK_SECONDS => {
+            Because::PodStuck { pod: pod.clone(), node: node.clone().unwrap_or_else(|| "(none)".to_owned()) }
+        }
+        Some(_) | None => Because::WaitingForPods { what: what.join(", ") },
+    }
+}
+
+fn waiting(draft: &mut Draft<'_>) {
+    let started = draft.status.started_at.is_some();
+    draft.set_status(if started { StatusValue::InProgress } else { StatusValue::Pending });
+}
+
+/// Invariant "intent before effect": this write names the Job, the attempt and the fencing token before the Job exists.
+pub(super) fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
+    let step = draft.step();
+    let unpaused = draft.status.pause.take();
+    let name = draft.status.task.clone().unwrap_or_default();
+    let Some(task) = plan.task(step, &name) else {
+        let message = format!("the plan of this run has no task {name:?} in {step}");
+        return decide::end_without_success(draft, FailureReason::JobRefused, message);
+    };
+    let entering = !draft.status.entered;
+    let attempt = match (draft.status.attempt, &draft.status.next_attempt_at) {
+        (None, _) => 1,
+        (Some(attempt), Some(_)) => attempt + 1,
+        (Some(attempt), None) => attempt,
+    };
+    if draft.status.attempt != Some(attempt) {
+        draft.status.jobs_missing = None;
+    }
+    let launch = (draft.status.launch.unwrap_or(0) + 1).max(draft.now.as_second());
+    let job = job_name(draft.name(), draft.uid(), launch);
+    let now = draft.time();
+
+    draft.set_status(StatusValue::InProgress);
+    draft.status.entered = true;
+    draft.status.attempt = Some(attempt);
+    draft.status.attempt_limit = Some(draft.status.attempt_limit.unwrap_or(task.attempts));
+    draft.status.next_attempt_at = None;
+    draft.status.launch = Some(launch);
+    draft.status.launched_at = Some(now.clone());
+    draft.status.job = Some(job.clone());
+    draft.status.started_at.get_or_insert_with(|| now.clone());
+    let record = draft.step_record(step);
+    record.state = WorkState::Running;
+    record.started_at.get_or_insert(now);
+    let record = draft.task_record(step, &name);
+    let first = record.attempts == 0;
+    record.state = WorkState::Running;
+    record.attempts = attempt;
+    record.job = Some(job.clone());
+
+    let place = draft.place();
+    match unpaused.map(|pause| pause.reason) {
+        Some(PauseReason::Suspended) => {
+            draft.notice(NoticeReason::Resumed, format!("going on with {place}"));
+            draft.remember(NoticeReason::Resumed, None);
+        }
+        Some(PauseReason::Fence | PauseReason::AutoFence) => {
+            draft.notice(NoticeReason::Unpaused, format!("going on into {step}"));
+            draft.remember(NoticeReason::Unpaused, None);
+        }
+        None => {}
+    }
+    if entering {
+        draft.notice(NoticeReason::StepEntered, format!("entered {step}: task {name} runs as Job {job}"));
+    } else if first {
+        draft.notice(NoticeReason::TaskStarted, format!("{place} runs as Job {job}"));
+    } else {
+        draft.notice(NoticeReason::TaskRetrying, format!("{place} runs again as Job {job}, attempt {attempt}"));
+    }
+    let limit = draft.status.attempt_limit.unwrap_or(attempt);
+    let wake = Some(draft.in_seconds(super::running::READY_GRACE_SECONDS));
+    draft.decide(Because::Running { place, attempt, limit, job }, Some(Effect::CreateJob(Box::new(plan.clone()))), wake)
+}

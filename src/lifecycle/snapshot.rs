@@ -1,0 +1,199 @@
+//! What was observed, as values.
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::plan::Plan;
+use crate::api::{Relocation, TaskResult};
+
+/// Everything that was observed about one relocation.
+///
+/// What costs a live read is `None` until [`super::decide`] asks for it by a [`Facet`].
+#[derive(Clone, Debug)]
+pub struct Snapshot<'a> {
+    /// The relocation as last read. Every write that follows from it carries its `resourceVersion`.
+    pub relocation: &'a Relocation,
+    /// The plan that `spec.planRef` names, as it is now.
+    pub plan: PlanSeen,
+    /// The plan that was frozen for this run; `Some(None)` when there is no such revision.
+    pub frozen: Option<Option<Plan>>,
+    /// The Job that `status.job` names.
+    pub job: JobSeen,
+    /// The pods of the Job that `status.job` names, finished ones included.
+    pub pods: Option<Vec<PodSeen>>,
+    /// Unfinished Jobs of this relocation, the `onEnd` Job excepted.
+    pub live_jobs: Vec<LiveJob>,
+    /// What is unfinished under the mutex' label: one live list of Jobs and pods.
+    pub mutex_use: Option<MutexUse>,
+    /// Who holds the mutex.
+    pub lock: Option<LockSeen>,
+    /// The workspace volume's claim.
+    pub workspace: Option<WorkspaceSeen>,
+    /// The `onEnd` Job of this ending.
+    pub end_job: Option<JobSeen>,
+    /// The pods of the `onEnd` Job.
+    pub end_pods: Option<Vec<PodSeen>>,
+    /// The API server's last refusal to create the Job that `status.job` names.
+    pub create_refusal: Option<CreateRefusal>,
+}
+
+/// A question that only a live read can answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Facet {
+    /// [`Snapshot::frozen`].
+    Frozen,
+    /// [`Snapshot::pods`].
+    Pods,
+    /// [`Snapshot::mutex_use`].
+    MutexUse,
+    /// [`Snapshot::lock`].
+    Lock,
+    /// [`Snapshot::workspace`].
+    Workspace,
+    /// [`Snapshot::end_job`].
+    EndJob,
+    /// [`Snapshot::end_pods`].
+    EndPods,
+}
+
+/// The plan that `spec.planRef` names, as it is now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlanSeen {
+    /// There is none of that name.
+    Missing,
+    /// It is there and has not been judged at its present generation.
+    NotJudged,
+    /// It was judged and cannot be used.
+    NotAccepted {
+        /// The exact error, from its condition `Accepted`.
+        message: String,
+    },
+    /// It can be used.
+    Accepted(Box<Plan>),
+}
+
+/// A Job by name, as observed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobSeen {
+    /// The status names none.
+    NotNamed,
+    /// There is none of that name.
+    Missing {
+        /// Whether this process has seen it exist.
+        known: bool,
+    },
+    /// An object of that name belongs to somebody else.
+    Foreign {
+        /// Whom it belongs to.
+        owner: String,
+    },
+    /// It has not ended.
+    Live {
+        /// Its uid, the precondition of a delete.
+        uid: String,
+        /// How many of its pods are ready.
+        ready: i32,
+        /// Since when it is being deleted.
+        deleted_at: Option<Timestamp>,
+        /// Whether somebody has suspended it.
+        suspended: bool,
+        /// When it runs out of time, once it has started.
+        deadline_at: Option<Timestamp>,
+    },
+    /// It has the condition `Complete`.
+    Succeeded,
+    /// It has the condition `Failed`.
+    Failed(JobFailure),
+}
+
+/// What the condition `Failed` of a Job says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobFailure {
+    /// The pod was lost to a disruption (the first rule of the pod failure policy).
+    pub disrupted: bool,
+    /// The Job was out of time.
+    pub timed_out: bool,
+    /// The exit code that the condition's message names; it survives the pod.
+    pub exit_code: Option<i32>,
+    /// The condition's message.
+    pub message: String,
+}
+
+/// An unfinished Job of a relocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveJob {
+    /// Its name.
+    pub name: String,
+    /// Its uid, the precondition of a delete.
+    pub uid: String,
+    /// Whether it is being deleted already.
+    pub deleting: bool,
+}
+
+/// A pod, as far as the judgement needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodSeen {
+    /// Its name.
+    pub name: String,
+    /// The node it was bound to.
+    pub node: Option<String>,
+    /// Whether it has ended.
+    pub finished: bool,
+    /// When its deletion was asked for.
+    pub deleted_at: Option<Timestamp>,
+    /// Why it does not start, when it says so: the reason and the message.
+    pub waiting: Option<(String, String)>,
+    /// The exit code of the main container, once it has ended.
+    pub exit_code: Option<i32>,
+    /// What the main container said, once it has ended.
+    pub result: Option<TaskResult>,
+}
+
+/// What is unfinished under a mutex' label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MutexUse {
+    /// Nothing: quiet.
+    Quiet,
+    /// These Jobs and pods, by kind and name, the first few.
+    Busy {
+        /// For the message: `pod a-1`, `job b-2`.
+        what: Vec<String>,
+        /// A pod that has been ending for long: its name, its node, and since when.
+        ending: Option<(String, Option<String>, Timestamp)>,
+    },
+}
+
+/// Who holds the mutex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockSeen {
+    /// Nobody, or a holder that is gone.
+    Free,
+    /// This relocation.
+    Ours,
+    /// Another relocation.
+    Held {
+        /// Its name.
+        holder: String,
+    },
+}
+
+/// The workspace volume's claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkspaceSeen {
+    /// Not there yet.
+    Missing,
+    /// There, and ours.
+    Ours,
+    /// There, and somebody else's.
+    Foreign,
+}
+
+/// The API server's refusal to create a Job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateRefusal {
+    /// It will never accept it (422).
+    Invalid(String),
+    /// It does not accept it now (403: quota, pod security).
+    Forbidden(String),
+    /// An object of that name belongs to somebody else.
+    NameTaken,
+}

@@ -1,0 +1,214 @@
+//! Observe: what the judgement needs to know, from the cache where that is safe and by a live read where it asks for it.
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+
+use super::cache::{self, Memory};
+use super::error::ReconcileError;
+use super::reconcile::Operator;
+use crate::api::{
+    Labels, Relocation, RelocationPlanSpec, end_job_name, label, lease_name, mutex_label, revision_name, workspace_name,
+};
+use crate::lifecycle::{
+    Facet, JobSeen, LiveJob, LockSeen, MutexUse, Plan, Snapshot, WorkspaceSeen, read_job, read_pod,
+};
+
+/// How many names a waiting sentence lists.
+const NAMES_SHOWN: usize = 3;
+
+/// The label that the Job controller puts on a Job's pods.
+const JOB_NAME_LABEL: &str = "batch.kubernetes.io/job-name";
+
+type Result<T> = std::result::Result<T, ReconcileError>;
+
+/// The snapshot as far as it costs no read but that of a Job which the cache does not show.
+pub(super) async fn observe<'r>(
+    operator: &Operator,
+    relocation: &'r Relocation,
+    memory: &Memory,
+) -> Result<Snapshot<'r>> {
+    let uid = relocation.uid().unwrap_or_default();
+    let namespace = relocation.namespace().unwrap_or_default();
+    let name = relocation.status.as_ref().and_then(|status| status.job.clone());
+    let job = match &name {
+        None => JobSeen::NotNamed,
+        Some(name) => match operator.jobs.get(&uid, name) {
+            Some(job) => read_job(&job, &uid),
+            None => see_job(operator, &namespace, &uid, name, memory).await?,
+        },
+    };
+    if let (Some(name), JobSeen::Live { .. }) = (&name, &job)
+        && memory.known_job.as_ref() != Some(name)
+    {
+        operator.memories.change(&uid, |memory| memory.known_job = Some(name.clone()));
+    }
+    let create_refusal =
+        memory.create_refusal.as_ref().filter(|(refused, _)| Some(refused) == name.as_ref()).map(|(_, why)| why.clone());
+    Ok(Snapshot {
+        relocation,
+        plan: operator.plan_seen(&namespace, &relocation.spec.plan_ref.name),
+        frozen: memory.frozen.as_ref().filter(|(name, _)| *name == expected_revision(relocation)).map(|(_, plan)| Some(plan.clone())),
+        job,
+        pods: None,
+        live_jobs: live_jobs(operator, &uid),
+        mutex_use: None,
+        lock: None,
+        workspace: None,
+        end_job: None,
+        end_pods: None,
+        create_refusal,
+    })
+}
+
+/// Answers one question of the judgement by a live read.
+pub(super) async fn look(operator: &Operator, facet: Facet, snapshot: &mut Snapshot<'_>) -> Result<()> {
+    let relocation = snapshot.relocation;
+    let namespace = relocation.namespace().unwrap_or_default();
+    let uid = relocation.uid().unwrap_or_default();
+    let name = relocation.name_any();
+    let status = relocation.status.clone().unwrap_or_default();
+    match facet {
+        Facet::Frozen => snapshot.frozen = Some(frozen_plan(operator, relocation, &namespace, &uid).await?),
+        Facet::Pods => {
+            let job = status.job.unwrap_or_default();
+            snapshot.pods = Some(pods_of(operator, &namespace, &job).await?);
+        }
+        Facet::MutexUse => {
+            snapshot.mutex_use = Some(mutex_use(operator, &namespace, relocation.spec.effective_mutex()).await?);
+        }
+        Facet::Lock => snapshot.lock = Some(lock(operator, &namespace, relocation, &uid).await?),
+        Facet::Workspace => {
+            let claim = operator.cluster.get::<PersistentVolumeClaim>(&namespace, &workspace_name(&name, &uid)).await?;
+            snapshot.workspace = Some(match claim {
+                None => WorkspaceSeen::Missing,
+                Some(claim) if is_owned_by(&claim, &uid) => WorkspaceSeen::Ours,
+                Some(_) => WorkspaceSeen::Foreign,
+            });
+        }
+        Facet::EndJob => {
+            let job = end_job_name(&name, &uid, status.recoveries.unwrap_or(0));
+            snapshot.end_job = Some(match operator.jobs.get(&uid, &job) {
+                Some(job) => read_job(&job, &uid),
+                None => see_job(operator, &namespace, &uid, &job, &operator.memories.get(&uid)).await?,
+            });
+        }
+        Facet::EndPods => {
+            let job = end_job_name(&name, &uid, status.recoveries.unwrap_or(0));
+            snapshot.end_pods = Some(pods_of(operator, &namespace, &job).await?);
+        }
+    }
+    Ok(())
+}
+
+/// A Job that the cache does not show: the cache may be behind, so only the API server can say that it is missing.
+async fn see_job(operator: &Operator, namespace: &str, uid: &str, name: &str, memory: &Memory) -> Result<JobSeen> {
+    Ok(match operator.cluster.get::<Job>(namespace, name).await? {
+        Some(job) => read_job(&job, uid),
+        None => JobSeen::Missing { known: memory.known_job.as_deref() == Some(name) },
+    })
+}
+
+fn live_jobs(operator: &Operator, uid: &str) -> Vec<LiveJob> {
+    let mut live: Vec<_> = operator
+        .jobs
+        .of(uid)
+        .iter()
+        .filter(|job| !cache::is_end_job(job))
+        .filter_map(|job| match read_job(job, uid) {
+            JobSeen::Live { uid, deleted_at, .. } => {
+                Some(LiveJob { name: job.name_any(), uid, deleting: deleted_at.is_some() })
+            }
+            JobSeen::NotNamed
+            | JobSeen::Missing { .. }
+            | JobSeen::Foreign { .. }
+            | JobSeen::Succeeded
+            | JobSeen::Failed(_) => None,
+        })
+        .collect();
+    live.sort_by(|one, other| one.name.cmp(&other.name));
+    live
+}
+
+/// The name of the revision that holds the plan of this run, or will hold it.
+pub(super) fn expected_revision(relocation: &Relocation) -> String {
+    let status = relocation.status.as_ref();
+    status.and_then(|status| status.plan.as_ref()).map_or_else(
+        || {
+            let recoveries = status.and_then(|status| status.recoveries).unwrap_or(0);
+            revision_name(&relocation.name_any(), &relocation.uid().unwrap_or_default(), recoveries)
+        },
+        |plan| plan.revision.clone(),
+    )
+}
+
+async fn frozen_plan(operator: &Operator, relocation: &Relocation, namespace: &str, uid: &str) -> Result<Option<Plan>> {
+    let name = expected_revision(relocation);
+    let Some(revision) = operator.cluster.get::<ControllerRevision>(namespace, &name).await? else { return Ok(None) };
+    if !is_owned_by(&revision, uid) {
+        return Err(ReconcileError::Unreadable {
+            what: "the plan revision",
+            message: format!("the ControllerRevision {name} belongs to somebody else"),
+        });
+    }
+    let unreadable = |message| ReconcileError::Unreadable { what: "the plan revision", message };
+    let data = revision.data.map(|data| data.0).unwrap_or_default();
+    let spec: RelocationPlanSpec = serde_json::from_value(data).map_err(|error| unreadable(error.to_string()))?;
+    let plan = Plan::read(spec, revision.revision).map_err(|problem| unreadable(problem.to_string()))?;
+    operator.memories.change(uid, |memory| memory.frozen = Some((name, plan.clone())));
+    Ok(Some(plan))
+}
+
+async fn pods_of(operator: &Operator, namespace: &str, job: &str) -> Result<Vec<crate::lifecycle::PodSeen>> {
+    let pods = operator.cluster.list::<Pod>(namespace, &format!("{JOB_NAME_LABEL}={job}")).await?;
+    Ok(pods.iter().map(read_pod).collect())
+}
+
+/// Invariant "quiet": one live list of the Jobs and of the pods with the mutex' label. A deleted Job is gone at once
+/// while its pod goes on for its whole grace period, so the pods decide.
+async fn mutex_use(operator: &Operator, namespace: &str, mutex: &str) -> Result<MutexUse> {
+    let selector = format!("{}={}", label(Labels::MUTEX), mutex_label(mutex));
+    let jobs = operator.cluster.list::<Job>(namespace, &selector).await?;
+    let pods = operator.cluster.list::<Pod>(namespace, &selector).await?;
+    let live_jobs = jobs.iter().filter(|job| !is_terminal(job)).map(|job| format!("job {}", job.name_any()));
+    let pods: Vec<_> = pods.iter().map(read_pod).filter(|pod| !pod.finished).collect();
+    let what: Vec<_> = live_jobs.chain(pods.iter().map(|pod| format!("pod {}", pod.name))).take(NAMES_SHOWN).collect();
+    if what.is_empty() {
+        return Ok(MutexUse::Quiet);
+    }
+    let ending = pods.iter().find_map(|pod| Some((pod.name.clone(), pod.node.clone(), pod.deleted_at?)));
+    Ok(MutexUse::Busy { what, ending })
+}
+
+fn is_terminal(job: &Job) -> bool {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|known| matches!(known.type_.as_str(), "Complete" | "Failed") && known.status == "True")
+}
+
+async fn lock(operator: &Operator, namespace: &str, relocation: &Relocation, uid: &str) -> Result<LockSeen> {
+    let name = lease_name(relocation.spec.effective_mutex());
+    let Some(lease) = operator.cluster.get::<Lease>(namespace, &name).await? else { return Ok(LockSeen::Free) };
+    if is_owned_by(&lease, uid) {
+        return Ok(LockSeen::Ours);
+    }
+    match living_holder(operator, namespace, &lease).await? {
+        None => Ok(LockSeen::Free),
+        Some(holder) => Ok(LockSeen::Held { holder }),
+    }
+}
+
+/// The holder of a Lease, unless it is gone: a Lease outlives its owner for the moment until it is collected.
+pub(super) async fn living_holder(operator: &Operator, namespace: &str, lease: &Lease) -> Result<Option<String>> {
+    let Some(owner) = lease.owner_references().iter().find(|owner| owner.kind == "Relocation") else {
+        return Ok(None);
+    };
+    let living = operator.cluster.get::<Relocation>(namespace, &owner.name).await?;
+    let lives = living.is_some_and(|relocation| relocation.uid().as_ref() == Some(&owner.uid));
+    Ok(lives.then(|| owner.name.clone()))
+}
+
+pub(super) fn is_owned_by(object: &impl ResourceExt, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.uid == uid)
+}

@@ -1,0 +1,205 @@
+//! One reconciliation: passes of observe, decide, record and act until nothing is left to be done now.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::Store;
+use tracing::Instrument;
+
+use super::cache::{JobCache, Memories};
+use super::cluster::Cluster;
+use super::error::ReconcileError;
+use super::metrics::{Metrics, Outcome};
+use super::plans::{GuardedPlan, GuardedRelocation};
+use super::record::{Recorded, record};
+use super::{act, artifacts, clock, events, observe};
+use crate::api::Relocation;
+use crate::lifecycle::{Decision, JobSeen, Snapshot, decide};
+
+/// How many passes one reconciliation makes at most. A start takes four (lock, workspace, plan, launch); more than this
+/// would be a loop, which must not keep others waiting.
+const PASS_LIMIT: usize = 12;
+
+/// The shortest pause before a reconciliation that is due at once.
+const SHORTEST_WAKE: Duration = Duration::from_millis(100);
+
+type Result<T> = std::result::Result<T, ReconcileError>;
+
+/// What every reconciliation shares.
+pub(super) struct Operator {
+    pub cluster: Cluster,
+    pub plans: Store<GuardedPlan>,
+    pub jobs: Arc<JobCache>,
+    pub memories: Arc<Memories>,
+    pub metrics: Arc<Metrics>,
+}
+
+/// What one pass came to.
+enum Pass {
+    /// There is more to do at once, from this object on.
+    Again(Box<Relocation>),
+    /// Somebody else wrote: look again, live.
+    Lost,
+    /// Nothing more is to be done before this time, or before something changes.
+    Settled(Option<Timestamp>),
+}
+
+/// Reconciles one relocation.
+pub(super) async fn reconcile(guarded: Arc<GuardedRelocation>, operator: Arc<Operator>) -> Result<Action> {
+    let relocation = match &guarded.0 {
+        Ok(relocation) => relocation,
+        Err(invalid) => {
+            tracing::warn!(
+                name = invalid.metadata.name,
+                namespace = invalid.metadata.namespace,
+                error = invalid.error,
+                "a relocation cannot be read, perhaps because a newer version wrote it; it is left alone"
+            );
+            return Ok(Action::await_change());
+        }
+    };
+    let status = relocation.status.clone().unwrap_or_default();
+    let span = tracing::info_span!(
+        "relocation",
+        namespace = relocation.namespace(),
+        name = relocation.name_any(),
+        uuid = status.uuid.or_else(|| relocation.uid()),
+        step = status.step.map(tracing::field::display),
+        task = status.task,
+    );
+    let started = Instant::now();
+    let result = passes(&operator, relocation).instrument(span).await;
+    operator.metrics.observe_duration(started.elapsed().as_secs_f64());
+    if result.is_err() {
+        operator.metrics.count_pass(Outcome::Failed);
+    }
+    result
+}
+
+async fn passes(operator: &Operator, cached: &Relocation) -> Result<Action> {
+    let uid = cached.uid().unwrap_or_default();
+    let mut relocation = newest(operator, &uid, cached);
+    for _ in 0..PASS_LIMIT {
+        match pass(operator, &uid, &relocation).await? {
+            Pass::Again(next) => relocation = next,
+            Pass::Lost => match read_live(operator, &relocation).await? {
+                Some(live) => relocation = Box::new(live),
+                None => {
+                    operator.memories.forget(&uid);
+                    return Ok(Action::await_change());
+                }
+            },
+            Pass::Settled(wake) => return Ok(wake.map_or_else(Action::await_change, requeue_at)),
+        }
+    }
+    Err(ReconcileError::Overtaken)
+}
+
+/// The cached object, or our own last write while the cache is still behind it.
+fn newest(operator: &Operator, uid: &str, cached: &Relocation) -> Box<Relocation> {
+    let version = |relocation: &Relocation| relocation.resource_version()?.parse::<u128>().ok();
+    match operator.memories.get(uid).latest {
+        Some(latest) if version(&latest) > version(cached) => Box::new((*latest).clone()),
+        Some(_) => {
+            operator.memories.change(uid, |memory| memory.latest = None);
+            Box::new(cached.clone())
+        }
+        None => Box::new(cached.clone()),
+    }
+}
+
+async fn read_live(operator: &Operator, relocation: &Relocation) -> Result<Option<Relocation>> {
+    let namespace = relocation.namespace().unwrap_or_default();
+    let live = operator.cluster.get::<Relocation>(&namespace, &relocation.name_any()).await?;
+    Ok(live.filter(|live| live.uid() == relocation.uid()))
+}
+
+/// Observe, decide, record, act: once.
+async fn pass(operator: &Operator, uid: &str, relocation: &Relocation) -> Result<Pass> {
+    let memory = operator.memories.get(uid);
+    let mut snapshot = observe::observe(operator, relocation, &memory).await?;
+    let decision = judge(operator, &mut snapshot).await?;
+    let folding = matches!(snapshot.job, JobSeen::Succeeded | JobSeen::Failed(_));
+    if let Some(pods) = snapshot.pods.as_ref().filter(|_| folding) {
+        artifacts::store(operator, relocation, pods).await?;
+    }
+    let recorded = match record(&operator.cluster, relocation, &decision.status).await? {
+        Recorded::Stored(stored) => {
+            let stored = Arc::new(*stored);
+            operator.memories.change(uid, |memory| memory.latest = Some(Arc::clone(&stored)));
+            tracing::info!(reason = decision.because.reason(), "{}", decision.because.message());
+            Some(stored)
+        }
+        Recorded::Unchanged => None,
+        Recorded::Lost(outcome) => {
+            operator.metrics.count_pass(outcome);
+            return Ok(Pass::Lost);
+        }
+    };
+    match (recorded, &decision.effect) {
+        (None, None) => {
+            operator.metrics.count_pass(Outcome::Settled);
+            Ok(Pass::Settled(decision.wake))
+        }
+        (Some(stored), None) => {
+            operator.metrics.count_pass(Outcome::Progressed);
+            events::publish(&operator.cluster.client(), &stored, &decision.notices).await;
+            Ok(settled_or_again(&decision, &stored))
+        }
+        (Some(stored), Some(effect)) => {
+            act::act(operator, &stored, effect).await?;
+            operator.metrics.count_pass(Outcome::Progressed);
+            events::publish(&operator.cluster.client(), &stored, &decision.notices).await;
+            Ok(settled_or_again(&decision, &stored))
+        }
+        (None, Some(effect)) => {
+            // No write has proven that the object is as it was observed; a live read must, before anything is done.
+            let Some(live) = read_live(operator, relocation).await? else { return Ok(Pass::Lost) };
+            if live.resource_version() != relocation.resource_version() {
+                return Ok(Pass::Again(Box::new(live)));
+            }
+            act::act(operator, &live, effect).await?;
+            operator.metrics.count_pass(Outcome::Progressed);
+            events::publish(&operator.cluster.client(), &live, &decision.notices).await;
+            Ok(settled_or_again(&decision, &live))
+        }
+    }
+}
+
+/// Due at once means: go on in this reconciliation, without a way through the queue.
+fn settled_or_again(decision: &Decision, relocation: &Relocation) -> Pass {
+    let due = decision.wake.is_some_and(|wake| wake <= clock::now());
+    if due { Pass::Again(Box::new(relocation.clone())) } else { Pass::Settled(decision.wake) }
+}
+
+/// Asks the judgement until it has seen enough. Each question is answered once, so this ends.
+async fn judge(operator: &Operator, snapshot: &mut Snapshot<'_>) -> Result<Decision> {
+    loop {
+        match decide(snapshot, clock::now()) {
+            Ok(decision) => return Ok(decision),
+            Err(facet) => observe::look(operator, facet, snapshot).await?,
+        }
+    }
+}
+
+fn requeue_at(wake: Timestamp) -> Action {
+    let seconds = wake.duration_since(clock::now()).as_secs_f64();
+    Action::requeue(Duration::try_from_secs_f64(seconds).unwrap_or_default().max(SHORTEST_WAKE))
+}
+
+/// What follows from a failed reconciliation.
+pub(super) fn error_policy(guarded: Arc<GuardedRelocation>, error: &ReconcileError, _: Arc<Operator>) -> Action {
+    let name = guarded.name_any();
+    tracing::warn!(name, error = error as &dyn std::error::Error, "a reconciliation failed and is tried again");
+    error.disposition()
+}
+
+/// What follows from a plan that could not be judged.
+pub(super) fn plan_error_policy(guarded: Arc<GuardedPlan>, error: &ReconcileError, _: Arc<Operator>) -> Action {
+    let name = guarded.name_any();
+    tracing::warn!(name, error = error as &dyn std::error::Error, "a plan could not be judged and is tried again");
+    error.disposition()
+}

@@ -1,0 +1,158 @@
+//! Runs the operator: watches, reconcilers and pages, until it is told to stop.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures::channel::mpsc;
+use futures::{FutureExt, StreamExt, TryStreamExt};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, watcher};
+use kube::runtime::{Controller, WatchStreamExt};
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::net::TcpListener;
+
+use super::cache::{JobCache, Memories, trim_job};
+use super::cluster::Cluster;
+use super::http::{self, Pages, Readiness};
+use super::metrics::Metrics;
+use super::plans::{GuardedPlan, GuardedRelocation, judge_plan};
+use super::reconcile::{Operator, error_policy, plan_error_policy, reconcile};
+use super::settings::Settings;
+
+/// The label selector of the Jobs that belong to relocations.
+const OUR_JOBS: &str = "app.kubernetes.io/managed-by=relocation-operator";
+
+/// How many plans are judged at the same time.
+const PLAN_CONCURRENCY: u16 = 4;
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The pages cannot be served.
+    #[error("cannot serve metrics and probes")]
+    Serve(#[source] std::io::Error),
+}
+
+/// Runs until `shutdown` resolves; what is being done is finished first.
+///
+/// `client` must not retry by itself (`Config::default_retry` off): the operator has its own policy.
+///
+/// # Errors
+///
+/// [`RunError::Serve`] when `listener` fails.
+pub async fn run(
+    settings: Settings,
+    client: Client,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    let shutdown = shutdown.shared();
+    let metrics = Arc::new(Metrics::new());
+    let readiness = Arc::new(Readiness::default());
+    let memories = Arc::new(Memories::default());
+    let jobs = Arc::new(JobCache::default());
+    let (relocations, relocation_writer) = reflector::store::<GuardedRelocation>();
+    let (plans, plan_writer) = reflector::store::<GuardedPlan>();
+    let operator = Arc::new(Operator {
+        cluster: Cluster::new(client.clone(), Arc::clone(&metrics)),
+        plans: plans.clone(),
+        jobs: Arc::clone(&jobs),
+        memories: Arc::clone(&memories),
+        metrics: Arc::clone(&metrics),
+    });
+
+    let relocation_events = watcher(scoped(&client, &settings), watcher::Config::default())
+        .modify(|guarded: &mut GuardedRelocation| guarded.managed_fields_mut().clear())
+        .inspect_ok({
+            let readiness = Arc::clone(&readiness);
+            move |event| match event {
+                watcher::Event::Delete(gone) => memories.forget(gone.uid().as_deref().unwrap_or_default()),
+                watcher::Event::InitDone => readiness.relocations.store(true, Ordering::Relaxed),
+                watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_) => {}
+            }
+        })
+        .reflect(relocation_writer)
+        .applied_objects();
+    let (vanished, vanished_jobs) = mpsc::unbounded();
+    let job_events = watcher(scoped(&client, &settings), watcher::Config::default().labels(OUR_JOBS))
+        .modify(trim_job)
+        .inspect_ok({
+            let readiness = Arc::clone(&readiness);
+            move |event| {
+                for owner in jobs.apply(event) {
+                    // The receiver lives as long as the controller.
+                    let _ = vanished.unbounded_send(owner);
+                }
+                if matches!(event, watcher::Event::InitDone) {
+                    readiness.jobs.store(true, Ordering::Relaxed);
+                }
+            }
+        })
+        .touched_objects();
+    let plan_events = watcher(scoped(&client, &settings), watcher::Config::default())
+        .modify(|guarded: &mut GuardedPlan| guarded.managed_fields_mut().clear())
+        .inspect_ok({
+            let readiness = Arc::clone(&readiness);
+            move |event| {
+                if matches!(event, watcher::Event::InitDone) {
+                    readiness.plans.store(true, Ordering::Relaxed);
+                }
+            }
+        })
+        .reflect(plan_writer)
+        .touched_objects();
+
+    let users_of_plan = {
+        let relocations = relocations.clone();
+        move |plan: GuardedPlan| waiting_for(&relocations, &plan)
+    };
+    let reconciling = Controller::for_stream(relocation_events, relocations.clone())
+        .owns_stream(job_events)
+        .watches_stream(plan_events, users_of_plan)
+        .reconcile_on(vanished_jobs)
+        .with_config(ControllerConfig::default().concurrency(settings.concurrency))
+        .graceful_shutdown_on(shutdown.clone())
+        .run(reconcile, error_policy, Arc::clone(&operator))
+        .for_each(|_| async {});
+    let judging = Controller::new(scoped::<GuardedPlan>(&client, &settings), watcher::Config::default())
+        .with_config(ControllerConfig::default().concurrency(PLAN_CONCURRENCY))
+        .graceful_shutdown_on(shutdown.clone())
+        .run(judge_plan, plan_error_policy, operator)
+        .for_each(|_| async {});
+    let pages = Pages { metrics, readiness, relocations };
+
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = settings.namespace, "started");
+    let (served, (), ()) = tokio::join!(http::serve(listener, pages, shutdown), reconciling, judging);
+    tracing::info!("stopped");
+    served.map_err(RunError::Serve)
+}
+
+fn scoped<K>(client: &Client, settings: &Settings) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match &settings.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// The relocations that may wait for a plan: those that name it and have not begun.
+fn waiting_for(relocations: &Store<GuardedRelocation>, plan: &GuardedPlan) -> Vec<ObjectRef<GuardedRelocation>> {
+    let (name, namespace) = (plan.name_any(), plan.namespace());
+    relocations
+        .state_filter(|guarded| {
+            guarded.0.as_ref().is_ok_and(|relocation| {
+                relocation.spec.plan_ref.name == name
+                    && relocation.namespace() == namespace
+                    && relocation.status.as_ref().is_none_or(|status| status.plan.is_none())
+            })
+        })
+        .iter()
+        .map(|guarded| ObjectRef::from_obj(guarded.as_ref()))
+        .collect()
+}
+
