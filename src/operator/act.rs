@@ -75,7 +75,13 @@ async fn create_job(operator: &Operator, namespace: &str, uid: &str, job: &Value
     Ok(())
 }
 
-async fn create<K: Kind>(operator: &Operator, namespace: &str, uid: &str, name: &str, object: &Value) -> Result<Created> {
+async fn create<K: Kind>(
+    operator: &Operator,
+    namespace: &str,
+    uid: &str,
+    name: &str,
+    object: &Value,
+) -> Result<Created> {
     let error = match operator.cluster.create::<K>(namespace, object, Mode::Persist).await {
         Ok(_) => return Ok(Created::Ours),
         Err(error) => error,

@@ -14,7 +14,11 @@ const ARTIFACT_LIMIT: usize = 1024;
 
 /// Adds what the pods of a finished task reported. Done before the status moves on, and idempotent by step, task and
 /// name: a pass that is repeated replaces what it wrote.
-pub(super) async fn store(operator: &Operator, relocation: &Relocation, pods: &[PodSeen]) -> Result<(), ReconcileError> {
+pub(super) async fn store(
+    operator: &Operator,
+    relocation: &Relocation,
+    pods: &[PodSeen],
+) -> Result<(), ReconcileError> {
     let status = relocation.status.clone().unwrap_or_default();
     let (Some(step), Some(task)) = (status.step, status.task) else { return Ok(()) };
     let reported: Vec<_> = pods
@@ -52,7 +56,9 @@ pub(super) async fn store(operator: &Operator, relocation: &Relocation, pods: &[
         return Ok(());
     };
     let mut artifacts = existing.spec.artifacts.clone();
-    artifacts.retain(|known| !reported.iter().any(|new| new.step == known.step && new.task == known.task && new.name == known.name));
+    artifacts.retain(|known| {
+        !reported.iter().any(|new| new.step == known.step && new.task == known.task && new.name == known.name)
+    });
     artifacts.extend(reported);
     artifacts.truncate(ARTIFACT_LIMIT);
     if artifacts == existing.spec.artifacts {

@@ -100,8 +100,7 @@ impl Cluster {
 
     /// Creates an object that is given as JSON, so that nothing is lost which our types do not know.
     pub async fn create<K: Kind>(&self, namespace: &str, object: &Value, mode: Mode) -> Result<K> {
-        let parameters =
-            PostParams { dry_run: mode == Mode::DryRun, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        let parameters = PostParams { dry_run: mode == Mode::DryRun, field_manager: Some(FIELD_MANAGER.to_owned()) };
         let body = serde_json::to_vec(object).unwrap_or_default();
         let verb = if mode == Mode::DryRun { "dry-run" } else { "create" };
         self.call(verb, K::PLURAL, || async {
@@ -110,7 +109,9 @@ impl Cluster {
                 .map_err(kube::Error::BuildRequest)?;
             if mode == Mode::DryRun {
                 let strict = format!("{}&fieldValidation=Strict", request.uri());
-                *request.uri_mut() = strict.parse().map_err(|error: axum::http::uri::InvalidUri| kube::Error::HttpError(error.into()))?;
+                *request.uri_mut() = strict
+                    .parse()
+                    .map_err(|error: axum::http::uri::InvalidUri| kube::Error::HttpError(error.into()))?;
             }
             self.client.request::<K>(request).await
         })
@@ -175,10 +176,8 @@ impl Cluster {
                 Err(_) => Err(ReconcileError::Timeout { verb, resource }),
             }
         };
-        let policy = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_times(2)
-            .with_jitter();
+        let policy =
+            ExponentialBuilder::default().with_min_delay(Duration::from_millis(100)).with_max_times(2).with_jitter();
         once.retry(policy).when(is_passing).await
     }
 }

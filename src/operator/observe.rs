@@ -45,12 +45,19 @@ pub(super) async fn observe<'r>(
     {
         operator.memories.change(&uid, |memory| memory.known_job = Some(name.clone()));
     }
-    let create_refusal =
-        memory.create_refusal.as_ref().filter(|(refused, _)| Some(refused) == name.as_ref()).map(|(_, why)| why.clone());
+    let create_refusal = memory
+        .create_refusal
+        .as_ref()
+        .filter(|(refused, _)| Some(refused) == name.as_ref())
+        .map(|(_, why)| why.clone());
     Ok(Snapshot {
         relocation,
         plan: operator.plan_seen(&namespace, &relocation.spec.plan_ref.name),
-        frozen: memory.frozen.as_ref().filter(|(name, _)| *name == expected_revision(relocation)).map(|(_, plan)| Some(plan.clone())),
+        frozen: memory
+            .frozen
+            .as_ref()
+            .filter(|(name, _)| *name == expected_revision(relocation))
+            .map(|(_, plan)| Some(plan.clone())),
         job,
         pods: None,
         live_jobs: live_jobs(operator, &uid),

@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 
 use super::cluster::Mode;
 use super::error::ReconcileError;
-use super::record::merge_patch;
 use super::reconcile::Operator;
+use super::record::merge_patch;
 use super::{clock, cluster::Cluster};
 use crate::api::{
-    ConditionType, PlanStatus, PodTemplate, Relocation, RelocationPlan, Step, TaskSpec, condition_status, find_condition,
-    short_hash,
+    ConditionType, PlanStatus, PodTemplate, Relocation, RelocationPlan, Step, TaskSpec, condition_status,
+    find_condition, short_hash,
 };
 use crate::lifecycle::{Plan, PlanSeen, build_sample_job};
 

@@ -155,4 +155,3 @@ fn waiting_for(relocations: &Store<GuardedRelocation>, plan: &GuardedPlan) -> Ve
         .map(|guarded| ObjectRef::from_obj(guarded.as_ref()))
         .collect()
 }
-
