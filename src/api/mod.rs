@@ -14,6 +14,7 @@ macro_rules! kind {
         #[derive(
             kube::CustomResource, kube::KubeSchema, Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize,
         )]
+        #[allow(clippy::duplicated_attributes, reason = "printer columns of one type repeat `type_`")]
         #[serde(rename_all = "camelCase")]
         #[kube(
             group = "relocation.dev",
