@@ -37,6 +37,7 @@ help: ## List these targets
 	@echo "  CLUSTER=current    with any of them: use the current kubeconfig instead of a local cluster"
 
 setup: ## Install the Debian packages that are missing
+	@command -v cargo >/dev/null || { echo "error: 'cargo' is not in PATH; install Rust 1.95 or newer, with rustfmt and clippy" >&2; exit 1; }
 ifeq ($(CLUSTER),local)
 	@$(cluster) packages
 endif

@@ -111,7 +111,9 @@ read_data_folders() {
   echo "finding the source of Kubernetes in Go's module cache, downloading what is missing"
   root=$(go env GOMODCACHE)
   mapfile -t modules < <(awk '$1 ~ /^k8s\.io\// && $2 ~ /^(v|=>)/ { print $1 }' "$CHECKOUT/cluster/kubernetes/go.mod" | sort -u)
-  mapfile -t folders < <(cd "$CHECKOUT/cluster/kubernetes" && go mod download -json "${modules[@]}" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
+  # In a copy, because go adds what it downloads to go.sum, and the checkout's names the cluster's build.
+  cp "$CHECKOUT"/cluster/kubernetes/go.{mod,sum} "$SCRATCH"
+  mapfile -t folders < <(cd "$SCRATCH" && go mod download -json "${modules[@]}" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
   folders=("${folders[@]#"$root"/}")
 }
 
@@ -177,8 +179,10 @@ compare() {
   [[ $status == SUCCESS ]] || give_up "the relocation ended with '$status', not with SUCCESS"
   show k exec compare -- diff -r /source /target || give_up "diff found the differences above"
   echo "diff -r: no difference"
-  compare_lists "content" "find . -type f -print0 | sort -z | xargs -0 sha256sum"
-  compare_lists "type, mode, size and time" "find . ! -name . -print0 | sort -z | xargs -0 stat -c '%n %f %Y' && find . -type f -print0 | sort -z | xargs -0 stat -c '%n %s'"
+  compare_lists "content of files" "find . -type f -print0 | sort -z | xargs -0 sha256sum"
+  compare_lists "mode, size and time of files" "find . -type f -print0 | sort -z | xargs -0 stat -c '%n %f %s %Y'"
+  compare_lists "mode and time of folders" "find . -mindepth 1 -type d -print0 | sort -z | xargs -0 -r stat -c '%n %f %Y'"
+  compare_lists "targets of links" "find . -type l -print0 | sort -z | xargs -0 -r -n 1 sh -c 'echo \"\$0 -> \$(readlink \"\$0\")\"'"
 }
 
 # compare_lists WHAT COMMAND: the same listing of both volumes, made by busybox, must be the same.

@@ -32,7 +32,7 @@ build_programs() {
   need_go
   mkdir -p "$partial"
   exec {build_lock}>"$PROGRAMS.lock"
-  flock "$build_lock"
+  flock --nonblock "$build_lock" || { say "somebody else is building these programs; waiting for that"; flock "$build_lock"; }
   if [[ ! -d $PROGRAMS ]]; then
     say "building the programs of Kubernetes $(kubernetes_version) from their Go modules (once; about 10 minutes on 2 cores)"
     build_missing_programs "$partial"

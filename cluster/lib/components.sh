@@ -89,6 +89,7 @@ END
 start_kubelet() {
   # clusterDNS: there is no DNS service; an address that refuses at once is better than one that never answers.
   # volumeStatsAggPeriod, imageGC, evictionHard: a small and fairly full disk is normal here, and images cannot be pulled again.
+  # nodeStatusReportFrequency: the lease is the heartbeat; an unchanged status is not written again, so an idle cluster is silent.
   write_config "$CONFIG/kubelet.yaml" <<END
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -109,6 +110,7 @@ maxPods: 200
 serializeImagePulls: false
 syncFrequency: 10s
 nodeStatusUpdateFrequency: 5s
+nodeStatusReportFrequency: 24h
 kubeAPIQPS: 200
 kubeAPIBurst: 400
 eventRecordQPS: 0
