@@ -95,16 +95,20 @@ fn judge_unready(
             }
             Because::PodNotReady { place, reason, message }
         }
-        None if pods.is_empty() => Because::PodNotReady {
-            place,
-            reason: "NoPod".to_owned(),
-            message: format!("the Job {job} has no pod yet; see: kubectl describe job {job}"),
-        },
+        None if pods.is_empty() => no_pod(place, &job, snapshot.failed_create.as_deref()),
         // Between two tries a pod gives no reason for a moment; what was told still holds.
         None if told("") => return Ok(draft.decide_as_told(fallback, wake)),
         None => fallback,
     };
     Ok(draft.decide(because, None, wake))
+}
+
+fn no_pod(place: String, job: &str, failed_create: Option<&str>) -> Because {
+    let (reason, message) = match failed_create {
+        Some(message) => ("FailedCreate", message.to_owned()),
+        None => ("NoPod", format!("the Job {job} has no pod yet; see: kubectl describe job {job}")),
+    };
+    Because::PodNotReady { place, reason: reason.to_owned(), message }
 }
 
 /// The kubelet changes between these two with every try; one of them is enough to tell.
