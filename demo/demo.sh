@@ -145,7 +145,7 @@ follow_until() {
 
 # One line: is the condition true | status | what to show | why it failed.
 observe() {
-  k get reloc "$RELOCATION" -o "jsonpath={.status.conditions[?(@.type==\"$1\")].status}|{.status.status}|{.status.status} {.status.step} {.status.task} (attempt {.status.attempt})|{.status.failure.message}{\"\n\"}"
+  k get reloc "$RELOCATION" -o "jsonpath={.status.conditions[?(@.type==\"$1\")].status}|{.status.status}|{.status.status} {.status.step} {.status.task}{range .status.attempt} (attempt {@}){end}|{.status.failure.message}{\"\n\"}"
 }
 
 give_up() {
