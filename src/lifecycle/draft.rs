@@ -327,6 +327,15 @@ impl<'a> Draft<'a> {
         Decision { status: self.status, effect, because, notices: self.notices, wake }
     }
 
+    /// The decision to let the conditions stand as they are, unless the spec has changed since they were told.
+    pub fn decide_as_told(self, because: Because, wake: Option<Timestamp>) -> Decision {
+        let status = self.relocation.status.as_ref();
+        if status.is_none_or(|status| status.observed_generation != self.status.observed_generation) {
+            return self.decide(because, None, wake);
+        }
+        Decision { status: self.status, effect: None, because, notices: self.notices, wake }
+    }
+
     pub fn in_seconds(&self, seconds: i64) -> Timestamp {
         self.now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
     }

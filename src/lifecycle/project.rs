@@ -51,6 +51,12 @@ pub(super) fn is_told(status: &RelocationStatus, because: &Because) -> bool {
         .is_some_and(|condition| condition.reason == because.reason() && condition.message == because.message())
 }
 
+/// Whether the stored conditions tell of an unready pod in words that begin like this.
+pub(super) fn tells_of_unready_pod(status: &RelocationStatus, beginning: &str) -> bool {
+    find_condition(&status.conditions, ConditionType::Reconciling)
+        .is_some_and(|condition| condition.reason == "PodNotReady" && condition.message.starts_with(beginning))
+}
+
 struct View {
     type_: ConditionType,
     status: &'static str,

@@ -8,6 +8,7 @@ use super::draft::{Decision, Draft, Effect, NoticeReason};
 use super::fold;
 use super::launch::{self, STUCK_SECONDS};
 use super::plan::Plan;
+use super::project;
 use super::snapshot::{CreateRefusal, Facet, JobSeen, MutexUse, PodSeen, Snapshot};
 use crate::api::{FailureReason, StatusValue};
 
@@ -81,17 +82,38 @@ fn judge_unready(
         return Ok(draft.decide(because, None, decide::earliest(Some(patience_ends), stuck_at)));
     }
     let pods = snapshot.pods.as_ref().ok_or(Facet::Pods)?;
+    let wake = decide::earliest(Some(draft.in_seconds(POLL_SECONDS)), stuck_at);
+    let place = draft.place();
+    let fallback = running(&draft, job.clone());
+    let told =
+        |reason: &str| project::tells_of_unready_pod(&draft.status, &format!("{place} does not start: {reason}"));
     let because = match pods.iter().find_map(|pod| pod.waiting.clone()) {
-        Some((reason, message)) => Because::PodNotReady { place: draft.place(), reason, message },
-        None if pods.is_empty() => Because::PodNotReady {
-            place: draft.place(),
-            reason: "NoPod".to_owned(),
-            message: format!("the Job {job} has no pod yet; see: kubectl describe job {job}"),
-        },
-        None => running(&draft, job),
+        Some((reason, message)) => {
+            let reason = settled_reason(reason);
+            if told(&reason) {
+                return Ok(draft.decide_as_told(fallback, wake));
+            }
+            Because::PodNotReady { place, reason, message }
+        }
+        None if pods.is_empty() => no_pod(place, &job, snapshot.failed_create.as_deref()),
+        // Between two tries a pod gives no reason for a moment; what was told still holds.
+        None if told("") => return Ok(draft.decide_as_told(fallback, wake)),
+        None => fallback,
     };
-    let wake = Some(draft.in_seconds(POLL_SECONDS));
-    Ok(draft.decide(because, None, decide::earliest(wake, stuck_at)))
+    Ok(draft.decide(because, None, wake))
+}
+
+fn no_pod(place: String, job: &str, failed_create: Option<&str>) -> Because {
+    let (reason, message) = match failed_create {
+        Some(message) => ("FailedCreate", message.to_owned()),
+        None => ("NoPod", format!("the Job {job} has no pod yet; see: kubectl describe job {job}")),
+    };
+    Because::PodNotReady { place, reason: reason.to_owned(), message }
+}
+
+/// The kubelet changes between these two with every try; one of them is enough to tell.
+fn settled_reason(reason: String) -> String {
+    if reason == "ErrImagePull" { "ImagePullBackOff".to_owned() } else { reason }
 }
 
 /// The recorded Job is not there: its creation is still to be done, was refused, or it was lost.

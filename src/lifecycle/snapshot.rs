@@ -22,6 +22,8 @@ pub struct Snapshot<'a> {
     pub pods: Option<Vec<PodSeen>>,
     /// Unfinished Jobs of this relocation, the `onEnd` Job excepted.
     pub live_jobs: Vec<LiveJob>,
+    /// Why the Job that `status.job` names has no pod, from the Job controller's last `FailedCreate`; read with the pods.
+    pub failed_create: Option<String>,
     /// What is unfinished under the mutex' label: one live list of Jobs and pods.
     pub mutex_use: Option<MutexUse>,
     /// Who holds the mutex.

@@ -82,9 +82,8 @@ async fn create<K: Kind>(
     name: &str,
     object: &Value,
 ) -> Result<Created> {
-    let error = match operator.cluster.create::<K>(namespace, object, Mode::Persist).await {
-        Ok(_) => return Ok(Created::Ours),
-        Err(error) => error,
+    let Err(error) = operator.cluster.create::<K>(namespace, object, Mode::Persist).await else {
+        return Ok(Created::Ours);
     };
     let Some(status) = error.api_status() else { return Err(error) };
     let message = status.message.clone();

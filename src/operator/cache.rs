@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use parking_lot::RwLock;
@@ -108,7 +109,7 @@ pub(super) fn trim_job(job: &mut Job) {
     job.metadata.managed_fields = None;
     job.metadata.annotations = None;
     if let Some(spec) = &mut job.spec {
-        spec.template = Default::default();
+        spec.template = PodTemplateSpec::default();
         spec.pod_failure_policy = None;
     }
 }

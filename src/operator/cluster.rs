@@ -11,7 +11,7 @@ use backon::{ExponentialBuilder, Retryable};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::{NamespaceResourceScope, Request};
 use kube::{Client, Resource};
@@ -50,6 +50,7 @@ kinds! {
     ArtifactIndex => "artifactindices",
     Job => "jobs",
     Pod => "pods",
+    Event => "events",
     Lease => "leases",
     PersistentVolumeClaim => "persistentvolumeclaims",
     ControllerRevision => "controllerrevisions",
@@ -95,6 +96,13 @@ impl Cluster {
     pub async fn list<K: Kind>(&self, namespace: &str, labels: &str) -> Result<Vec<K>> {
         let api = self.api::<K>(namespace);
         let parameters = ListParams::default().labels(labels);
+        Ok(self.call("list", K::PLURAL, || api.list(&parameters)).await?.items)
+    }
+
+    /// All objects with the field selector.
+    pub async fn list_by_fields<K: Kind>(&self, namespace: &str, fields: &str) -> Result<Vec<K>> {
+        let api = self.api::<K>(namespace);
+        let parameters = ListParams::default().fields(fields);
         Ok(self.call("list", K::PLURAL, || api.list(&parameters)).await?.items)
     }
 

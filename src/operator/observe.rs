@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 
 use super::cache::{self, Memory};
@@ -60,6 +60,7 @@ pub(super) async fn observe<'r>(
             .map(|(_, plan)| Some(plan.clone())),
         job,
         pods: None,
+        failed_create: None,
         live_jobs: live_jobs(operator, &uid),
         mutex_use: None,
         lock: None,
@@ -81,7 +82,11 @@ pub(super) async fn look(operator: &Operator, facet: Facet, snapshot: &mut Snaps
         Facet::Frozen => snapshot.frozen = Some(frozen_plan(operator, relocation, &namespace, &uid).await?),
         Facet::Pods => {
             let job = status.job.unwrap_or_default();
-            snapshot.pods = Some(pods_of(operator, &namespace, &job).await?);
+            let pods = pods_of(operator, &namespace, &job).await?;
+            if pods.is_empty() && matches!(snapshot.job, JobSeen::Live { .. }) {
+                snapshot.failed_create = failed_create(operator, &namespace, &job).await?;
+            }
+            snapshot.pods = Some(pods);
         }
         Facet::MutexUse => {
             snapshot.mutex_use = Some(mutex_use(operator, &namespace, relocation.spec.effective_mutex()).await?);
@@ -171,6 +176,14 @@ async fn frozen_plan(operator: &Operator, relocation: &Relocation, namespace: &s
 async fn pods_of(operator: &Operator, namespace: &str, job: &str) -> Result<Vec<crate::lifecycle::PodSeen>> {
     let pods = operator.cluster.list::<Pod>(namespace, &format!("{JOB_NAME_LABEL}={job}")).await?;
     Ok(pods.iter().map(read_pod).collect())
+}
+
+/// What the Job controller last said about a pod that it could not create: a quota, or pod security.
+async fn failed_create(operator: &Operator, namespace: &str, job: &str) -> Result<Option<String>> {
+    let fields = format!("involvedObject.kind=Job,involvedObject.name={job},reason=FailedCreate");
+    let events = operator.cluster.list_by_fields::<Event>(namespace, &fields).await?;
+    let last = events.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+    Ok(last.and_then(|event| event.message))
 }
 
 /// Invariant "quiet": one live list of the Jobs and of the pods with the mutex' label. A deleted Job is gone at once

@@ -85,13 +85,13 @@ async fn passes(operator: &Operator, cached: &Relocation) -> Result<Action> {
     for _ in 0..PASS_LIMIT {
         match pass(operator, &uid, &relocation).await? {
             Pass::Again(next) => relocation = next,
-            Pass::Lost => match read_live(operator, &relocation).await? {
-                Some(live) => relocation = Box::new(live),
-                None => {
+            Pass::Lost => {
+                let Some(live) = read_live(operator, &relocation).await? else {
                     operator.memories.forget(&uid);
                     return Ok(Action::await_change());
-                }
-            },
+                };
+                *relocation = live;
+            }
             Pass::Settled(wake) => return Ok(wake.map_or_else(Action::await_change, requeue_at)),
         }
     }
@@ -191,6 +191,7 @@ fn requeue_at(wake: Timestamp) -> Action {
 }
 
 /// What follows from a failed reconciliation.
+#[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub(super) fn error_policy(guarded: Arc<GuardedRelocation>, error: &ReconcileError, _: Arc<Operator>) -> Action {
     let name = guarded.name_any();
     tracing::warn!(name, error = error as &dyn std::error::Error, "a reconciliation failed and is tried again");
@@ -198,6 +199,7 @@ pub(super) fn error_policy(guarded: Arc<GuardedRelocation>, error: &ReconcileErr
 }
 
 /// What follows from a plan that could not be judged.
+#[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub(super) fn plan_error_policy(guarded: Arc<GuardedPlan>, error: &ReconcileError, _: Arc<Operator>) -> Action {
     let name = guarded.name_any();
     tracing::warn!(name, error = error as &dyn std::error::Error, "a plan could not be judged and is tried again");

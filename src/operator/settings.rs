@@ -16,7 +16,7 @@ pub struct Settings {
     #[arg(long, env = "HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_address: SocketAddr,
 
-    /// How logs are written. What is logged is set by RUST_LOG; default: info.
+    /// How logs are written. What is logged is set by `RUST_LOG`; default: info.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
