@@ -70,7 +70,7 @@ pub enum Because {
         /// Their names.
         jobs: String,
     },
-    /// A step without tasks was passed through.
+    /// A step was left behind, and the one after it is not entered in the same write.
     PassedThrough,
     /// A task runs.
     Running {
@@ -213,7 +213,7 @@ impl Because {
             ),
             Self::WaitingForPods { what } => format!("waiting until nothing of the same mutex runs any more: {what}"),
             Self::DeletingStrays { jobs } => format!("deleting Jobs that must not run: {jobs}"),
-            Self::PassedThrough => "passed through a step without tasks".to_owned(),
+            Self::PassedThrough => "going on to the next step".to_owned(),
             Self::Running { place, attempt, limit, job } => {
                 format!("{place} runs, attempt {attempt} of {limit}, as Job {job}")
             }

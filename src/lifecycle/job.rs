@@ -169,15 +169,13 @@ fn job_spec(
     claim: Option<String>,
 ) -> Value {
     let mut template = Value::Object(template.0.clone());
-    let metadata = object(&mut template, "metadata");
-    let pod_labels = metadata.entry("labels").or_insert_with(|| json!({}));
-    if let Value::Object(pod_labels) = pod_labels {
-        pod_labels.extend(labels.to_map().into_iter().map(|(key, value)| (key, Value::String(value))));
-    }
-    let pod = object(&mut template, "spec");
+    // Without its labels a pod would be unseen when the mutex is asked to be quiet, so they replace whatever stands there.
+    let pod_labels = object(object_field(&mut template, "metadata"), "labels");
+    pod_labels.extend(labels.to_map().into_iter().map(|(key, value)| (key, Value::String(value))));
+    let pod = object_field(&mut template, "spec");
     pod.insert("restartPolicy".to_owned(), json!("Never"));
     // A step's pod gets no API token unless its template asks for one.
-    pod.entry("automountServiceAccountToken").or_insert(json!(false));
+    default(pod, "automountServiceAccountToken", json!(false));
     if let Some(claim) = &claim {
         append(pod, "volumes", json!({ "name": WORKSPACE_VOLUME, "persistentVolumeClaim": { "claimName": claim } }));
     }
@@ -197,7 +195,7 @@ fn job_spec(
 
 /// Puts the step contract before the template's own variables, so that `$(NAME)` works in them.
 fn finish_container(container: &mut Map<String, Value>, variables: &[(String, String)], workspace: bool) {
-    container.entry("terminationMessagePolicy").or_insert(json!("FallbackToLogsOnError"));
+    default(container, "terminationMessagePolicy", json!("FallbackToLogsOnError"));
     let mut all: Vec<Value> = variables.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
     if let Some(Value::Array(own)) = container.remove("env") {
         all.extend(own);
@@ -253,15 +251,31 @@ fn variables(
 }
 
 /// `$(NAME)` in a value would be expanded by the kubelet: what people write in a parameter is data, not a template.
+/// The kubelet reads `$$` as one `$` wherever it stands, so every `$` is doubled, not only those before a parenthesis.
 fn escape(value: &str) -> String {
-    value.replace("$(", "$$(")
+    value.replace('$', "$$")
 }
 
-fn object<'v>(value: &'v mut Value, field: &str) -> &'v mut Map<String, Value> {
-    if !value.get(field).is_some_and(Value::is_object) {
-        value[field] = json!({});
+fn object_field<'v>(value: &'v mut Value, field: &str) -> &'v mut Map<String, Value> {
+    if !value.is_object() {
+        *value = json!({});
     }
-    value[field].as_object_mut().expect("an object was put there")
+    object(value.as_object_mut().expect("an object was put there"), field)
+}
+
+fn object<'v>(object: &'v mut Map<String, Value>, field: &str) -> &'v mut Map<String, Value> {
+    let value = object.entry(field).or_insert_with(|| json!({}));
+    if !value.is_object() {
+        *value = json!({});
+    }
+    value.as_object_mut().expect("an object was put there")
+}
+
+/// Sets a field that the template leaves open; an explicit null, as an empty YAML value leaves it, is open too.
+fn default(object: &mut Map<String, Value>, field: &str, value: Value) {
+    if object.get(field).is_none_or(Value::is_null) {
+        object.insert(field.to_owned(), value);
+    }
 }
 
 fn append(object: &mut Map<String, Value>, field: &str, item: Value) {
