@@ -1,0 +1,1 @@
+//! The admission rules, as the API server answers.
