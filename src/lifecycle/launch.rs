@@ -1,5 +1,7 @@
 //! What a launch needs, and the one status write that records it.
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::because::Because;
 use super::boundary;
 use super::decide::{self, ENDING_POLL_SECONDS};
@@ -100,36 +102,54 @@ pub(super) fn launch(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan)
         let because = Because::BackingOff { place: draft.place(), until };
         return Ok(draft.decide(because, None, Some(until)));
     }
+    match obstacle(&draft, snapshot)? {
+        Some(Obstacle { because, effect, wake }) => {
+            waiting(&mut draft);
+            Ok(draft.decide(because, effect, Some(wake)))
+        }
+        None => Ok(record_launch(draft, plan)),
+    }
+}
+
+/// What stands in the way of a Job, and what to do about it.
+pub(super) struct Obstacle {
+    pub because: Because,
+    pub effect: Option<Effect>,
+    pub wake: Timestamp,
+}
+
+/// Invariant "one at a time": no Job is asked for, not even one that was recorded before, unless the lock is held and
+/// nothing of the mutex is unfinished.
+pub(super) fn obstacle(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Option<Obstacle>, Facet> {
+    let soon = draft.in_seconds(ENDING_POLL_SECONDS);
     match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
         LockSeen::Ours => {}
         LockSeen::Free => {
-            waiting(&mut draft);
-            let wake = Some(draft.now);
-            return Ok(draft.decide(Because::Starting, Some(Effect::TakeLock), wake));
+            let effect = Some(Effect::TakeLock);
+            return Ok(Some(Obstacle { because: Because::Starting, effect, wake: draft.now }));
         }
         LockSeen::Held { holder } => {
-            waiting(&mut draft);
-            let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
-            return Ok(draft.decide(Because::LockLost { holder: holder.clone() }, None, wake));
+            let because = Because::LockLost { holder: holder.clone() };
+            return Ok(Some(Obstacle { because, effect: None, wake: soon }));
         }
     }
     // Right after a Job of ours was seen terminal under our lock nothing else of the mutex can have started.
-    if !draft.just_folded
-        && let MutexUse::Busy { what, ending } = snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)?
-    {
-        waiting(&mut draft);
-        let because = busy(&draft, what, ending.as_ref());
-        let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
-        return Ok(draft.decide(because, None, wake));
+    if draft.just_folded {
+        return Ok(None);
     }
-    Ok(record_launch(draft, plan))
+    Ok(match snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
+        MutexUse::Quiet => None,
+        MutexUse::Busy { what, ending } => {
+            Some(Obstacle { because: busy(draft, what, ending.as_ref()), effect: None, wake: soon })
+        }
+    })
 }
 
 /// What is still unfinished under the mutex, or which pod of it is stuck.
 pub(super) fn busy(
     draft: &Draft<'_>,
     what: &[String],
-    ending: Option<&(String, Option<String>, k8s_openapi::jiff::Timestamp)>,
+    ending: Option<&(String, Option<String>, Timestamp)>,
 ) -> Because {
     match ending {
         Some((pod, node, since)) if draft.now.duration_since(*since).as_secs() >= STUCK_SECONDS => {
@@ -145,7 +165,7 @@ fn waiting(draft: &mut Draft<'_>) {
 }
 
 /// Invariant "intent before effect": this write names the Job, the attempt and the fencing token before the Job exists.
-pub(super) fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
+fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
     let step = draft.step();
     let unpaused = draft.status.pause.take();
     let name = draft.status.task.clone().unwrap_or_default();
