@@ -7,7 +7,9 @@ use super::draft::{Decision, Draft, Effect, FailureCause, JobReference, NoticeRe
 use super::plan::Plan;
 use super::snapshot::{Facet, JobSeen, LockSeen, MutexUse, PlanSeen, Snapshot};
 use super::{boundary, fold, launch, running};
-use crate::api::{DesiredState, FailureReason, LateRequest, Pause, PauseReason, StatusValue, Step, WorkState};
+use crate::api::{
+    DesiredState, FailureReason, LateRequest, Pause, PauseReason, StatusValue, Step, WorkState, clean_message,
+};
 
 /// How long a plan may be missing or unjudged before that is a person's matter:
 /// a folder applied in one command brings the plan within seconds, in any order.
@@ -214,8 +216,11 @@ fn ended(draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: Option<&Plan>) -> Resu
             }
             MutexUse::Busy { what, .. } => {
                 let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
-                let what = what.join(", ");
-                Ok(draft.decide(Because::StoppingPods { what }, None, wake))
+                // A success stays one while it waits to give the lock back.
+                let succeeded = draft.status.status == Some(StatusValue::Success);
+                let because =
+                    if succeeded { because } else { Because::StoppingPods { what: what.join(", ") } };
+                Ok(draft.decide(because, None, wake))
             }
         },
         LockSeen::Free | LockSeen::Held { .. } => tell_the_end(draft, snapshot, plan, because),
@@ -283,7 +288,7 @@ fn close_end(mut draft: Draft<'_>, because: Because, state: WorkState, message: 
     record.finished_at = finished_at;
     let task = draft.task_record(Step::Completed, super::job::END_TASK);
     task.state = state;
-    task.message = message;
+    task.message = message.map(|message| clean_message(&message));
     draft.decide(because, None, None)
 }
 

@@ -9,7 +9,7 @@ use super::project;
 use super::snapshot::Snapshot;
 use crate::api::{
     Failure, FailureReason, HistoryEntry, Relocation, RelocationSpec, RelocationStatus, StatusValue, Step, StepStatus,
-    TaskStatus, WorkState, failure_id,
+    TaskStatus, WorkState, clean_message, failure_id,
 };
 
 /// How many entries the history keeps.
@@ -280,6 +280,7 @@ impl<'a> Draft<'a> {
     /// Ends without success. A Job that still runs is not named any more from here on, so the stray rule deletes it.
     pub fn fail(&mut self, cause: FailureCause) {
         let step = self.step();
+        let message = clean_message(&cause.message);
         let id = failure_id(step, self.uid(), self.status.recoveries.unwrap_or(0), self.now);
         self.set_status(StatusValue::Failure);
         self.status.job = None;
@@ -296,7 +297,7 @@ impl<'a> Draft<'a> {
             attempt: self.status.attempt,
             entered,
             reason: cause.reason,
-            message: cause.message.clone(),
+            message: message.clone(),
             exit_code: cause.exit_code,
             recoverable: cause.recoverable,
             retried_by: None,
@@ -314,8 +315,8 @@ impl<'a> Draft<'a> {
             | FailureReason::JobRefused
             | FailureReason::Locked => NoticeReason::Failed,
         };
-        self.notice(action, format!("{}: {} (failure {id})", cause.reason.as_str(), cause.message));
-        self.remember(action, Some(cause.message));
+        self.notice(action, format!("{}: {message} (failure {id})", cause.reason.as_str()));
+        self.remember(action, Some(message));
     }
 
     /// The decision: this draft with its conditions.

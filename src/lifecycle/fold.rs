@@ -163,7 +163,6 @@ pub(super) fn fail_task(
     draft.task_record(step, &task.name).state = WorkState::Failed;
     match task.effective_failure_policy(step) {
         FailurePolicy::Fail => {
-            let message = cut(&message);
             draft.fail(FailureCause { reason, message, exit_code, recoverable: task.recoverable });
         }
         FailurePolicy::Ignore => {
