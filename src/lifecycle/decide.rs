@@ -66,17 +66,16 @@ pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Decision, Facet
             draft.set_status(StatusValue::Pending);
             Ok(draft.decide(because, None, wake))
         }
+        Ok(_) if draft.spec.desired_state == DesiredState::Suspended => suspend(draft, snapshot),
         Ok(plan) => judge_active(draft, snapshot, plan),
     }?;
     Ok(Decision { wake: earliest(decision.wake, wake_for_deadline), ..decision })
 }
 
-/// From "suspended" on: the relocation is to work, and its plan can be used.
+/// From "running" on: the relocation is to work.
 fn judge_active(draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: Startable<'_>) -> Result<Decision, Facet> {
-    if draft.spec.desired_state == DesiredState::Suspended {
-        return suspend(draft, snapshot);
-    }
     let (draft, plan) = match plan {
+        Startable::Orphaned(revision) => return Ok(draft.decide(Because::RevisionMissing { revision }, None, None)),
         Startable::Running(plan) => (draft, plan),
         Startable::Fresh(plan) => match launch::prepare(draft, snapshot, plan)? {
             launch::Prepared::Ready(draft, frozen) => (draft, frozen),
@@ -145,14 +144,16 @@ fn plan_in_use<'s>(snapshot: &'s Snapshot<'_>, draft: &Draft<'_>) -> Result<Opti
     Ok(snapshot.frozen.as_ref().ok_or(Facet::Frozen)?.as_ref())
 }
 
-/// Invariant "no strays": a live Job of ours that the stored status does not name is deleted before anything else is
-/// decided. Folding loses nothing by waiting: a terminal Job stays as it is.
+/// Invariant "no strays": a live Job of ours that the stored status does not name, and any live Job of a relocation that
+/// has ended or is paused, is deleted before anything else is decided. Folding loses nothing by waiting: a terminal Job stays as it is.
 fn delete_strays(snapshot: &Snapshot<'_>, now: Timestamp) -> Option<Decision> {
     let status = snapshot.relocation.status.clone().unwrap_or_default();
+    let at_rest = status.has_ended() || status.status == Some(StatusValue::Pause);
+    let named = status.job.as_deref().filter(|_| !at_rest);
     let strays: Vec<_> = snapshot
         .live_jobs
         .iter()
-        .filter(|job| !job.deleting && status.job.as_deref() != Some(job.name.as_str()))
+        .filter(|job| !job.deleting && named != Some(job.name.as_str()))
         .map(|job| JobReference { name: job.name.clone(), uid: job.uid.clone() })
         .collect();
     if strays.is_empty() {
@@ -296,6 +297,8 @@ fn close_end(mut draft: Draft<'_>, because: Because, state: WorkState, message: 
 enum Startable<'s> {
     /// The run has begun; this is its frozen plan.
     Running(&'s Plan),
+    /// The run has begun, and the revision of this name that holds its plan is gone.
+    Orphaned(String),
     /// The run has not begun; this is the plan as it is now.
     Fresh(&'s Plan),
 }
@@ -306,9 +309,8 @@ fn startable<'s>(
     snapshot: &'s Snapshot<'_>,
     frozen: Option<&'s Plan>,
 ) -> Result<Startable<'s>, (Because, Option<Timestamp>)> {
-    if draft.status.plan.is_some() {
-        let revision = draft.status.plan.as_ref().map(|plan| plan.revision.clone()).unwrap_or_default();
-        return frozen.map(Startable::Running).ok_or((Because::RevisionMissing { revision }, None));
+    if let Some(in_use) = &draft.status.plan {
+        return Ok(frozen.map_or_else(|| Startable::Orphaned(in_use.revision.clone()), Startable::Running));
     }
     if let Some(retried) = &draft.spec.retry_of {
         let message = format!(
@@ -338,24 +340,20 @@ fn startable<'s>(
 
 /// `desiredState: Suspended`: the running Job is deleted, and once all is quiet the relocation stands in PAUSE.
 fn suspend(mut draft: Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Decision, Facet> {
-    if let Some(job) = draft.status.job.clone() {
-        let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
-        match &snapshot.job {
-            JobSeen::Live { uid, deleted_at: None, .. } => {
-                let reference = JobReference { name: job, uid: uid.clone() };
-                return Ok(draft.decide(Because::Suspending, Some(Effect::DeleteJobs(vec![reference])), wake));
-            }
-            JobSeen::Live { .. } => return Ok(draft.decide(Because::Suspending, None, wake)),
-            JobSeen::NotNamed
-            | JobSeen::Missing { .. }
-            | JobSeen::Foreign { .. }
-            | JobSeen::Succeeded
-            | JobSeen::Failed(_) => match snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
-                MutexUse::Busy { .. } => return Ok(draft.decide(Because::Suspending, None, wake)),
-                MutexUse::Quiet => draft.status.job = None,
-            },
-        }
+    let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
+    if let (Some(job), JobSeen::Live { uid, deleted_at, .. }) = (&draft.status.job, &snapshot.job) {
+        let reference = JobReference { name: job.clone(), uid: uid.clone() };
+        let effect = deleted_at.is_none().then(|| Effect::DeleteJobs(vec![reference]));
+        return Ok(draft.decide(Because::Suspending, effect, wake));
     }
+    // A Job that is gone may have left a pod that goes on until its grace period is over.
+    let may_work = draft.status.status == Some(StatusValue::InProgress) && !draft.just_folded;
+    if may_work && let MutexUse::Busy { ending, .. } = snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
+        let stuck = launch::stuck(&draft, ending.as_ref());
+        let because = stuck.unwrap_or(Because::Suspending);
+        return Ok(draft.decide(because, None, wake));
+    }
+    draft.status.job = None;
     let message = "suspended; go on by setting spec.desiredState to Active".to_owned();
     pause(&mut draft, PauseReason::Suspended, message);
     Ok(draft.decide(Because::Paused, None, None))

@@ -146,17 +146,20 @@ pub(super) fn obstacle(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Opt
 }
 
 /// What is still unfinished under the mutex, or which pod of it is stuck.
-pub(super) fn busy(
+fn busy(
     draft: &Draft<'_>,
     what: &[String],
     ending: Option<&(String, Option<String>, Timestamp)>,
 ) -> Because {
-    match ending {
-        Some((pod, node, since)) if draft.now.duration_since(*since).as_secs() >= STUCK_SECONDS => {
-            Because::PodStuck { pod: pod.clone(), node: node.clone().unwrap_or_else(|| "(none)".to_owned()) }
-        }
-        Some(_) | None => Because::WaitingForPods { what: what.join(", ") },
-    }
+    stuck(draft, ending).unwrap_or_else(|| Because::WaitingForPods { what: what.join(", ") })
+}
+
+/// The pod that has been ending for too long, if there is one.
+pub(super) fn stuck(draft: &Draft<'_>, ending: Option<&(String, Option<String>, Timestamp)>) -> Option<Because> {
+    let (pod, node, since) = ending?;
+    let long_ago = draft.now.duration_since(*since).as_secs() >= STUCK_SECONDS;
+    long_ago
+        .then(|| Because::PodStuck { pod: pod.clone(), node: node.clone().unwrap_or_else(|| "(none)".to_owned()) })
 }
 
 fn waiting(draft: &mut Draft<'_>) {
