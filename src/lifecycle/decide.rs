@@ -52,11 +52,9 @@ pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Decision, Facet
     if draft.spec.desired_state == DesiredState::Aborted {
         return Ok(end_without_success(draft, FailureReason::Aborted, "spec.desiredState is Aborted".to_owned()));
     }
-    if let Some(limit) = draft.spec.active_deadline_seconds
-        && draft.active_seconds() >= limit
-        && draft.status.active_since.is_some()
+    if draft.status.active_since.is_some()
+        && let Some(message) = used_up_budget(&draft)
     {
-        let message = format!("spec.activeDeadlineSeconds: the budget of {limit} s is used up");
         return Ok(end_without_success(draft, FailureReason::DeadlineExceeded, message));
     }
     let wake_for_deadline = deadline(&draft);
@@ -376,8 +374,15 @@ pub(super) fn pause(draft: &mut Draft<'_>, reason: PauseReason, message: String)
     }
 }
 
+/// The sentence about the budget of the whole run, once nothing is left of it.
+pub(super) fn used_up_budget(draft: &Draft<'_>) -> Option<String> {
+    let limit = draft.spec.active_deadline_seconds?;
+    (draft.active_seconds() >= limit)
+        .then(|| format!("spec.activeDeadlineSeconds: the budget of {limit} s is used up"))
+}
+
 fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
-    let left = draft.spec.active_deadline_seconds? - draft.active_seconds();
+    let left = draft.spec.active_deadline_seconds?.saturating_sub(draft.active_seconds());
     draft.status.active_since.as_ref().map(|_| draft.in_seconds(left.max(0)))
 }
 

@@ -218,7 +218,7 @@ impl<'a> Draft<'a> {
             (None, true) => self.status.active_since = Some(self.time()),
             (Some(since), false) => {
                 let spent = self.now.duration_since(since.0).as_secs().max(0);
-                self.status.active_seconds = Some(self.status.active_seconds.unwrap_or(0) + spent);
+                self.status.active_seconds = Some(self.status.active_seconds.unwrap_or(0).saturating_add(spent));
             }
             (None, false) => {}
         }
@@ -234,7 +234,7 @@ impl<'a> Draft<'a> {
     /// How many seconds of the run's budget are used.
     pub fn active_seconds(&self) -> i64 {
         let running = self.status.active_since.as_ref().map_or(0, |since| self.now.duration_since(since.0).as_secs());
-        self.status.active_seconds.unwrap_or(0) + running.max(0)
+        self.status.active_seconds.unwrap_or(0).saturating_add(running.max(0))
     }
 
     /// The record of a step, made when it is missing and kept in the order of the steps.

@@ -30,16 +30,23 @@ pub(super) fn prepare<'a, 's>(
     snapshot: &'s Snapshot<'_>,
     plan: &Plan,
 ) -> Result<Prepared<'a, 's>, Facet> {
+    tell_unpaused(&mut draft);
     draft.set_status(StatusValue::Pending);
     let effect = match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
         LockSeen::Held { holder } => return Ok(Prepared::NotYet(Box::new(locked(draft, holder)))),
         LockSeen::Free => Some(Effect::TakeLock),
         LockSeen::Ours => None,
     };
-    let effect = match (effect, &plan.workspace) {
-        (Some(effect), _) => Some(effect),
-        (None, None) => None,
-        (None, Some(_)) => match snapshot.workspace.as_ref().ok_or(Facet::Workspace)? {
+    let wake = Some(draft.now);
+    if effect.is_some() {
+        return Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))));
+    }
+    // After a crash the plan may be frozen already, and edited since; the frozen one is what will run.
+    let frozen = snapshot.frozen.as_ref().ok_or(Facet::Frozen)?;
+    let plan = frozen.as_ref().unwrap_or(plan);
+    let effect = match &plan.workspace {
+        None => None,
+        Some(_) => match snapshot.workspace.as_ref().ok_or(Facet::Workspace)? {
             WorkspaceSeen::Missing => Some(Effect::CreateWorkspace(Box::new(plan.clone()))),
             WorkspaceSeen::Ours => None,
             WorkspaceSeen::Foreign => {
@@ -49,11 +56,10 @@ pub(super) fn prepare<'a, 's>(
             }
         },
     };
-    let wake = Some(draft.now);
     if effect.is_some() {
         return Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))));
     }
-    match snapshot.frozen.as_ref().ok_or(Facet::Frozen)? {
+    match frozen {
         Some(frozen) => {
             draft.status.plan = Some(PlanInUse {
                 generation: frozen.generation,
@@ -95,9 +101,20 @@ fn locked(mut draft: Draft<'_>, holder: &str) -> Decision {
 
 /// A launch is due: the back-off is over, the lock is held, all is quiet; then one status write records it.
 pub(super) fn launch(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> Result<Decision, Facet> {
+    // A pause does not use the budget, so it may be found used up, or lowered, only now.
+    if let Some(message) = decide::used_up_budget(&draft) {
+        return Ok(decide::end_without_success(draft, FailureReason::DeadlineExceeded, message));
+    }
+    // Parameters may be edited while nothing runs. PENDING, because there they may be edited again.
+    if let Err(problem) = plan.resolve(&draft.spec.parameters) {
+        tell_unpaused(&mut draft);
+        draft.set_status(StatusValue::Pending);
+        return Ok(draft.decide(Because::ParameterRefused { message: problem.to_string() }, None, None));
+    }
     if let Some(until) = draft.status.next_attempt_at.as_ref().map(|time| time.0)
         && until > draft.now
     {
+        tell_unpaused(&mut draft);
         draft.set_status(StatusValue::InProgress);
         let because = Because::BackingOff { place: draft.place(), until };
         return Ok(draft.decide(because, None, Some(until)));
@@ -163,14 +180,32 @@ pub(super) fn stuck(draft: &Draft<'_>, ending: Option<&(String, Option<String>, 
 }
 
 fn waiting(draft: &mut Draft<'_>) {
+    tell_unpaused(draft);
     let started = draft.status.started_at.is_some();
     draft.set_status(if started { StatusValue::InProgress } else { StatusValue::Pending });
+}
+
+/// Answers the request that ended a pause, whatever comes next.
+pub(super) fn tell_unpaused(draft: &mut Draft<'_>) {
+    let place = draft.place();
+    let step = draft.step();
+    match draft.status.pause.take().map(|pause| pause.reason) {
+        Some(PauseReason::Suspended) => {
+            draft.notice(NoticeReason::Resumed, format!("going on with {place}"));
+            draft.remember(NoticeReason::Resumed, None);
+        }
+        Some(PauseReason::Fence | PauseReason::AutoFence) => {
+            draft.notice(NoticeReason::Unpaused, format!("going on into {step}"));
+            draft.remember(NoticeReason::Unpaused, None);
+        }
+        None => {}
+    }
 }
 
 /// Invariant "intent before effect": this write names the Job, the attempt and the fencing token before the Job exists.
 fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
     let step = draft.step();
-    let unpaused = draft.status.pause.take();
+    tell_unpaused(&mut draft);
     let name = draft.status.task.clone().unwrap_or_default();
     let Some(task) = plan.task(step, &name) else {
         let message = format!("the plan of this run has no task {name:?} in {step}");
@@ -179,13 +214,13 @@ fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
     let entering = !draft.status.entered;
     let attempt = match (draft.status.attempt, &draft.status.next_attempt_at) {
         (None, _) => 1,
-        (Some(attempt), Some(_)) => attempt + 1,
+        (Some(attempt), Some(_)) => attempt.saturating_add(1),
         (Some(attempt), None) => attempt,
     };
     if draft.status.attempt != Some(attempt) {
         draft.status.jobs_missing = None;
     }
-    let launch = (draft.status.launch.unwrap_or(0) + 1).max(draft.now.as_second());
+    let launch = draft.status.launch.unwrap_or(0).saturating_add(1).max(draft.now.as_second());
     let job = job_name(draft.name(), draft.uid(), launch);
     let now = draft.time();
 
@@ -208,17 +243,6 @@ fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
     record.job = Some(job.clone());
 
     let place = draft.place();
-    match unpaused.map(|pause| pause.reason) {
-        Some(PauseReason::Suspended) => {
-            draft.notice(NoticeReason::Resumed, format!("going on with {place}"));
-            draft.remember(NoticeReason::Resumed, None);
-        }
-        Some(PauseReason::Fence | PauseReason::AutoFence) => {
-            draft.notice(NoticeReason::Unpaused, format!("going on into {step}"));
-            draft.remember(NoticeReason::Unpaused, None);
-        }
-        None => {}
-    }
     if entering {
         draft.notice(NoticeReason::StepEntered, format!("entered {step}: task {name} runs as Job {job}"));
     } else if first {

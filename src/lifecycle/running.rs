@@ -159,7 +159,7 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
         let wake = Some(draft.in_seconds(READY_GRACE_SECONDS));
         return Ok(draft.decide(because, Some(Effect::CreateJob(Box::new(plan.clone()))), wake));
     }
-    let missing = draft.status.jobs_missing.unwrap_or(0) + 1;
+    let missing = draft.status.jobs_missing.unwrap_or(0).saturating_add(1);
     let lost = draft.status.job.take().unwrap_or_default();
     draft.notice(NoticeReason::JobMissing, format!("{}: the Job {lost} is gone without a result", draft.place()));
     match task {
