@@ -106,7 +106,13 @@ fn accept(draft: &mut Draft<'_>) {
 }
 
 /// A fence or a cancel on a step that is behind can only have come too late: entering a step needs it open.
+///
+/// Each is answered in the pass that first sees the edit; a later look at the same spec answers nothing again.
 fn report_late_requests(draft: &mut Draft<'_>) {
+    let stored = draft.relocation.status.as_ref();
+    if stored.is_some_and(|status| status.observed_generation == draft.status.observed_generation) {
+        return;
+    }
     let place = draft.place();
     let failed = draft.status.status == Some(StatusValue::Failure);
     let pause = draft.spec.pause_at_step.filter(|step| draft.status.is_behind(*step)).map(|step| {
@@ -123,10 +129,20 @@ fn report_late_requests(draft: &mut Draft<'_>) {
             format!("cannot cancel at {step}: it has started (the relocation is at {place})"),
         )
     });
-    let abort = (draft.spec.desired_state == DesiredState::Aborted
-        && draft.status.status == Some(StatusValue::Success))
-    .then(|| ("desiredState", "Aborted".to_owned(), "cannot abort: the relocation has succeeded".to_owned()));
-    let Some((field, value, why)) = pause.or(cancel).or(abort) else { return };
+    let abort = late_abort(draft);
+    for (field, value, why) in [pause, cancel, abort].into_iter().flatten() {
+        answer_late(draft, field, value, why);
+    }
+}
+
+/// An abort that finds everything done has come too late.
+fn late_abort(draft: &Draft<'_>) -> Option<(&'static str, String, String)> {
+    let late =
+        draft.spec.desired_state == DesiredState::Aborted && draft.status.status == Some(StatusValue::Success);
+    late.then(|| ("desiredState", "Aborted".to_owned(), "cannot abort: the relocation has succeeded".to_owned()))
+}
+
+fn answer_late(draft: &mut Draft<'_>, field: &str, value: String, why: String) {
     if draft.status.late.as_ref().is_some_and(|late| late.field == field && late.value == value) {
         return;
     }
@@ -184,7 +200,9 @@ pub(super) fn succeed(mut draft: Draft<'_>) -> Decision {
     draft.status.finished_at = Some(draft.time());
     draft.notice(NoticeReason::Succeeded, "every step is done");
     draft.remember(NoticeReason::Succeeded, None);
-    report_late_requests(&mut draft);
+    if let Some((field, value, why)) = late_abort(&draft) {
+        answer_late(&mut draft, field, value, why);
+    }
     let wake = Some(draft.now);
     draft.decide(Because::Succeeded, None, wake)
 }
@@ -261,7 +279,14 @@ fn tell_the_end(
         WorkState::Running => match snapshot.end_job.as_ref().ok_or(Facet::EndJob)? {
             JobSeen::Live { .. } => Ok(draft.decide(because, None, None)),
             JobSeen::NotNamed | JobSeen::Missing { known: false } => {
-                Ok(draft.decide(because, Some(Effect::CreateEndJob(Box::new(plan.clone()))), None))
+                let timeout = plan.on_end.as_ref().map_or(0, |on_end| on_end.timeout_seconds);
+                let started_at = record.started_at.as_ref().map_or(draft.now, |time| time.0);
+                if draft.now.duration_since(started_at).as_secs() >= timeout {
+                    let message = format!("no Job of onEnd was seen within {timeout} s");
+                    return Ok(close_end(draft, because, WorkState::Failed, Some(message)));
+                }
+                let wake = Some(draft.in_seconds(running::POLL_SECONDS));
+                Ok(draft.decide(because, Some(Effect::CreateEndJob(Box::new(plan.clone()))), wake))
             }
             JobSeen::Succeeded => {
                 let pods = snapshot.end_pods.as_ref().ok_or(Facet::EndPods)?;

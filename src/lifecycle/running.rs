@@ -23,7 +23,7 @@ const CREATION_GRACE: SignedDuration = SignedDuration::from_secs(10);
 const MISSING_LIMIT: i32 = 3;
 
 /// How often to ask again for what nobody announces.
-const POLL_SECONDS: i64 = 10;
+pub(super) const POLL_SECONDS: i64 = 10;
 
 /// Judges the Job that `status.job` names. Terminal ones were folded before.
 pub(super) fn judge(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> Result<Decision, Facet> {
