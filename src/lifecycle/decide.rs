@@ -137,8 +137,7 @@ fn report_late_requests(draft: &mut Draft<'_>) {
 
 /// An abort that finds everything done has come too late.
 fn late_abort(draft: &Draft<'_>) -> Option<(&'static str, String, String)> {
-    let late =
-        draft.spec.desired_state == DesiredState::Aborted && draft.status.status == Some(StatusValue::Success);
+    let late = draft.spec.desired_state == DesiredState::Aborted && draft.status.status == Some(StatusValue::Success);
     late.then(|| ("desiredState", "Aborted".to_owned(), "cannot abort: the relocation has succeeded".to_owned()))
 }
 
@@ -235,8 +234,7 @@ fn ended(draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: Option<&Plan>) -> Resu
                 let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
                 // A success stays one while it waits to give the lock back.
                 let succeeded = draft.status.status == Some(StatusValue::Success);
-                let because =
-                    if succeeded { because } else { Because::StoppingPods { what: what.join(", ") } };
+                let because = if succeeded { because } else { Because::StoppingPods { what: what.join(", ") } };
                 Ok(draft.decide(because, None, wake))
             }
         },
@@ -402,8 +400,7 @@ pub(super) fn pause(draft: &mut Draft<'_>, reason: PauseReason, message: String)
 /// The sentence about the budget of the whole run, once nothing is left of it.
 pub(super) fn used_up_budget(draft: &Draft<'_>) -> Option<String> {
     let limit = draft.spec.active_deadline_seconds?;
-    (draft.active_seconds() >= limit)
-        .then(|| format!("spec.activeDeadlineSeconds: the budget of {limit} s is used up"))
+    (draft.active_seconds() >= limit).then(|| format!("spec.activeDeadlineSeconds: the budget of {limit} s is used up"))
 }
 
 fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {

@@ -163,11 +163,7 @@ pub(super) fn obstacle(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Opt
 }
 
 /// What is still unfinished under the mutex, or which pod of it is stuck.
-fn busy(
-    draft: &Draft<'_>,
-    what: &[String],
-    ending: Option<&(String, Option<String>, Timestamp)>,
-) -> Because {
+fn busy(draft: &Draft<'_>, what: &[String], ending: Option<&(String, Option<String>, Timestamp)>) -> Because {
     stuck(draft, ending).unwrap_or_else(|| Because::WaitingForPods { what: what.join(", ") })
 }
 
@@ -175,8 +171,7 @@ fn busy(
 pub(super) fn stuck(draft: &Draft<'_>, ending: Option<&(String, Option<String>, Timestamp)>) -> Option<Because> {
     let (pod, node, since) = ending?;
     let long_ago = draft.now.duration_since(*since).as_secs() >= STUCK_SECONDS;
-    long_ago
-        .then(|| Because::PodStuck { pod: pod.clone(), node: node.clone().unwrap_or_else(|| "(none)".to_owned()) })
+    long_ago.then(|| Because::PodStuck { pod: pod.clone(), node: node.clone().unwrap_or_else(|| "(none)".to_owned()) })
 }
 
 fn waiting(draft: &mut Draft<'_>) {
