@@ -63,8 +63,8 @@ else
 	@kubectl get --raw /readyz && echo && kubectl get nodes
 endif
 
-build: ## Compile the operator and the mover for the image (first time about 5 minutes)
-	@echo "compiling the operator and the mover (first time about 5 minutes)"
+build: ## Compile the operator and the mover for the image (first time 5 to 8 minutes)
+	@echo "compiling the operator and the mover (first time 5 to 8 minutes)"
 	cargo build --release --locked --bin relocation-operator --bin relocation-mover
 
 images: ## Build the images, if their content is new

@@ -47,7 +47,11 @@ fail() {
 
 # show k ARGUMENT...: a command as a person would type it, then what it says.
 show() {
-  printf '$ kubectl -n %s %s\n' "$DEMO_NAMESPACE" "${*:2}"
+  local word line="kubectl -n $DEMO_NAMESPACE"
+  for word in "${@:2}"; do
+    if [[ $word == *[[:space:]\{\}\"]* ]]; then line+=" '$word'"; else line+=" $word"; fi
+  done
+  printf '$ %s\n' "$line"
   "$@"
 }
 
@@ -145,7 +149,7 @@ follow_until() {
 
 # One line: is the condition true | status | what to show | why it failed.
 observe() {
-  k get reloc "$RELOCATION" -o "jsonpath={.status.conditions[?(@.type==\"$1\")].status}|{.status.status}|{.status.status} {.status.step} {.status.task} (attempt {.status.attempt})|{.status.failure.message}{\"\n\"}"
+  k get reloc "$RELOCATION" -o "jsonpath={.status.conditions[?(@.type==\"$1\")].status}|{.status.status}|{.status.status} {.status.step} {.status.task}{range .status.attempt} (attempt {@}){end}|{.status.failure.message}{\"\n\"}"
 }
 
 give_up() {

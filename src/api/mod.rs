@@ -9,6 +9,9 @@ pub const GROUP: &str = "relocation.dev";
 pub const VERSION: &str = "v1alpha1";
 
 /// Declares a kind: puts group and version on it, which stand in this file and nowhere else.
+///
+/// The category is not called `relocation`: kubectl looks a category up before a kind of the same name, and
+/// `kubectl get relocation NAME` would fail.
 macro_rules! kind {
     ($kind:item) => {
         #[derive(
@@ -20,7 +23,7 @@ macro_rules! kind {
             group = "relocation.dev",
             version = "v1alpha1",
             namespaced,
-            category = "relocation",
+            category = "relocation-operator",
             derive = "PartialEq"
         )]
         $kind

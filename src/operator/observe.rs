@@ -61,7 +61,7 @@ pub(super) async fn observe<'r>(
         job,
         pods: None,
         failed_create: None,
-        live_jobs: live_jobs(operator, &uid),
+        live_jobs: live_jobs(operator, &namespace, &uid, name.as_deref()).await?,
         mutex_use: None,
         lock: None,
         workspace: None,
@@ -123,25 +123,38 @@ async fn see_job(operator: &Operator, namespace: &str, uid: &str, name: &str, me
     })
 }
 
-fn live_jobs(operator: &Operator, uid: &str) -> Vec<LiveJob> {
-    let mut live: Vec<_> = operator
-        .jobs
-        .of(uid)
-        .iter()
-        .filter(|job| !cache::is_end_job(job))
-        .filter_map(|job| match read_job(job, uid) {
-            JobSeen::Live { uid, deleted_at, .. } => {
-                Some(LiveJob { name: job.name_any(), uid, deleting: deleted_at.is_some() })
-            }
-            JobSeen::NotNamed
-            | JobSeen::Missing { .. }
-            | JobSeen::Foreign { .. }
-            | JobSeen::Succeeded
-            | JobSeen::Failed(_) => None,
-        })
-        .collect();
+/// The unfinished Jobs of a relocation. One that the status does not name is read live before it is called unfinished:
+/// a cache that is behind shows a Job as running that has ended and was folded by somebody else.
+async fn live_jobs(operator: &Operator, namespace: &str, uid: &str, named: Option<&str>) -> Result<Vec<LiveJob>> {
+    let mut live = Vec::new();
+    for job in operator.jobs.of(uid) {
+        if cache::is_end_job(&job) {
+            continue;
+        }
+        let name = job.name_any();
+        let Some(mut found) = as_live(&job, uid) else { continue };
+        if named != Some(name.as_str()) && !found.deleting {
+            let Some(confirmed) = operator.cluster.get::<Job>(namespace, &name).await? else { continue };
+            let Some(confirmed) = as_live(&confirmed, uid) else { continue };
+            found = confirmed;
+        }
+        live.push(found);
+    }
     live.sort_by(|one, other| one.name.cmp(&other.name));
-    live
+    Ok(live)
+}
+
+fn as_live(job: &Job, uid: &str) -> Option<LiveJob> {
+    match read_job(job, uid) {
+        JobSeen::Live { uid, deleted_at, .. } => {
+            Some(LiveJob { name: job.name_any(), uid, deleting: deleted_at.is_some() })
+        }
+        JobSeen::NotNamed
+        | JobSeen::Missing { .. }
+        | JobSeen::Foreign { .. }
+        | JobSeen::Succeeded
+        | JobSeen::Failed(_) => None,
+    }
 }
 
 /// The name of the revision that holds the plan of this run, or will hold it.

@@ -1,0 +1,123 @@
+//! Operators as child processes, killed the hard way.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout_at};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How many of its last lines of log are shown when a test fails.
+const LINES_SHOWN: usize = 60;
+
+/// An operator that watches one namespace; killed when it is dropped.
+pub struct Operator {
+    child: Child,
+    log: PathBuf,
+    address: SocketAddr,
+}
+
+impl Operator {
+    /// Starts an operator and waits until it is ready.
+    pub async fn start(namespace: &str, kubeconfig: Option<&Path>) -> Self {
+        let operator = Self::spawn(namespace, kubeconfig).await;
+        let deadline = Instant::now() + DEADLINE;
+        while !operator.is_ready(deadline).await {
+            assert!(Instant::now() < deadline, "the operator was not ready in time\n{}", operator.log_tail());
+            sleep(Duration::from_millis(20)).await;
+        }
+        operator
+    }
+
+    /// Starts an operator without waiting for it.
+    pub async fn spawn(namespace: &str, kubeconfig: Option<&Path>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("operators");
+        std::fs::create_dir_all(&directory).expect("a directory for logs");
+        let log = directory.join(format!("{namespace}-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
+        let output = File::create(&log).expect("a log file");
+        let address = a_free_address().await;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relocation-operator"));
+        command
+            .args(["--namespace", namespace, "--http-address", &address.to_string()])
+            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,relocation_operator=debug".to_owned()))
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().expect("a log file"))
+            .stderr(output);
+        if let Some(kubeconfig) = kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
+        Self { child: command.spawn().expect("the operator starts"), log, address }
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// Asks it to stop with SIGTERM and waits until it has, which must be soon.
+    pub async fn stop(mut self) {
+        let signalled = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(signalled.is_ok_and(|status| status.success()), "the operator takes a SIGTERM");
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                assert!(status.success(), "the operator ended with {status}\n{}", self.log_tail());
+                return;
+            }
+            assert!(Instant::now() < deadline, "the operator did not stop\n{}", self.log_tail());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A page of its HTTP server.
+    pub async fn page(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+    }
+
+    pub fn log_path(&self) -> &Path {
+        &self.log
+    }
+
+    async fn is_ready(&self, deadline: Instant) -> bool {
+        let answer = timeout_at(deadline, self.page("/readyz")).await;
+        answer.is_ok_and(|answer| answer.is_ok_and(|text| text.starts_with("HTTP/1.1 200")))
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// An address that was free a moment ago: the operator is told it, because it cannot tell us one that it chose.
+async fn a_free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    listener.local_addr().expect("an address")
+}

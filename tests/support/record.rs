@@ -1,0 +1,202 @@
+//! What the watches of one namespace saw, in order, and what stands there now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use futures::StreamExt;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt};
+use relocation_operator::api::{Labels, Relocation, RelocationPlan, Step, label};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// One Job of a relocation, as it was first seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    pub job: String,
+    pub relocation: String,
+    /// Nothing for the `onEnd` Job.
+    pub step: Option<Step>,
+    pub task: String,
+    pub attempt: i32,
+    pub launch: i64,
+}
+
+/// What stands in the namespace now, and what was seen since the record began.
+#[derive(Default)]
+pub struct Seen {
+    pub relocations: BTreeMap<String, Relocation>,
+    pub plans: BTreeMap<String, RelocationPlan>,
+    /// By uid; what is deleted is no longer here.
+    pub jobs: BTreeMap<String, Job>,
+    /// By uid; what is deleted is no longer here.
+    pub pods: BTreeMap<String, Pod>,
+    /// Every Job that was ever there, in the order of creation.
+    pub launches: Vec<Launch>,
+    /// Every resource version of every relocation, in order.
+    pub versions: Vec<(String, String)>,
+    /// Every moment at which two launches of one mutex were unfinished at once.
+    pub overlaps: Vec<String>,
+    known_jobs: BTreeSet<String>,
+}
+
+/// The record of one namespace, kept by watches in the background until it is dropped.
+pub struct Record {
+    seen: Arc<Mutex<Seen>>,
+    changed: watch::Sender<u64>,
+    _watches: JoinSet<()>,
+}
+
+impl Record {
+    pub fn of(client: &Client, namespace: &str) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (changed, _) = watch::channel(0);
+        let mut watches = JoinSet::new();
+        let api = Api::namespaced(client.clone(), namespace);
+        follow(&mut watches, api, &seen, &changed, |seen, event| match event {
+            Happened::Stands(relocation) => seen.see_relocation(relocation),
+            Happened::Gone(relocation) => drop(seen.relocations.remove(&relocation.name_any())),
+        });
+        let api = Api::namespaced(client.clone(), namespace);
+        follow(&mut watches, api, &seen, &changed, |seen, event: Happened<RelocationPlan>| match event {
+            Happened::Stands(plan) => drop(seen.plans.insert(plan.name_any(), plan)),
+            Happened::Gone(plan) => drop(seen.plans.remove(&plan.name_any())),
+        });
+        let api = Api::namespaced(client.clone(), namespace);
+        follow(&mut watches, api, &seen, &changed, |seen, event| match event {
+            Happened::Stands(job) => seen.see_job(job),
+            Happened::Gone(job) => drop(seen.jobs.remove(&uid_of(&job))),
+        });
+        let api = Api::namespaced(client.clone(), namespace);
+        follow(&mut watches, api, &seen, &changed, |seen, event| match event {
+            Happened::Stands(pod) => seen.see_pod(pod),
+            Happened::Gone(pod) => drop(seen.pods.remove(&uid_of(&pod))),
+        });
+        Self { seen, changed, _watches: watches }
+    }
+
+    /// What was seen so far.
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("no watch panics")
+    }
+
+    /// Tells of every change from now on.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+impl Seen {
+    fn see_relocation(&mut self, relocation: Relocation) {
+        let name = relocation.name_any();
+        let version = (name.clone(), relocation.resource_version().unwrap_or_default());
+        if !self.versions.contains(&version) {
+            self.versions.push(version);
+        }
+        self.relocations.insert(name, relocation);
+    }
+
+    fn see_job(&mut self, job: Job) {
+        let uid = uid_of(&job);
+        if self.known_jobs.insert(uid.clone()) {
+            if let Some(mutex) = label_of(&job, Labels::MUTEX) {
+                let unfinished = self
+                    .jobs
+                    .values()
+                    .find(|other| label_of(*other, Labels::MUTEX) == Some(mutex) && !is_terminal(other));
+                if let Some(other) = unfinished {
+                    let overlap = format!("job {} was created before job {} ended", job.name_any(), other.name_any());
+                    self.overlaps.push(overlap);
+                }
+            }
+            self.launches.push(Launch {
+                job: job.name_any(),
+                relocation: label_of(&job, Labels::NAME).unwrap_or_default().to_owned(),
+                step: label_of(&job, Labels::STEP).and_then(|step| step.parse().ok()),
+                task: label_of(&job, Labels::TASK).unwrap_or_default().to_owned(),
+                attempt: number_of(&job, Labels::ATTEMPT),
+                launch: number_of(&job, Labels::LAUNCH),
+            });
+        }
+        self.jobs.insert(uid, job);
+    }
+
+    fn see_pod(&mut self, pod: Pod) {
+        let unfinished = |pod: &Pod| !is_finished(pod) && label_of(pod, Labels::MUTEX).is_some();
+        if unfinished(&pod) {
+            let uid = uid_of(&pod);
+            let other = self.pods.iter().find(|(other_uid, other)| {
+                **other_uid != uid
+                    && unfinished(other)
+                    && label_of(*other, Labels::MUTEX) == label_of(&pod, Labels::MUTEX)
+            });
+            if let Some((_, other)) = other {
+                let overlap = format!("pods {} and {} were unfinished at once", other.name_any(), pod.name_any());
+                if !self.overlaps.contains(&overlap) {
+                    self.overlaps.push(overlap);
+                }
+            }
+        }
+        self.pods.insert(uid_of(&pod), pod);
+    }
+}
+
+/// Whether no container of the pod runs any more or ever will.
+pub fn is_finished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether the Job controller has judged the Job for good.
+pub fn is_terminal(job: &Job) -> bool {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
+}
+
+/// The value of one of our labels.
+pub fn label_of<'k>(object: &'k impl ResourceExt, name: &str) -> Option<&'k str> {
+    object.labels().get(&label(name)).map(String::as_str)
+}
+
+pub fn number_of<N: std::str::FromStr + Default>(object: &impl ResourceExt, name: &str) -> N {
+    label_of(object, name).and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+pub fn uid_of(object: &impl ResourceExt) -> String {
+    object.uid().unwrap_or_default()
+}
+
+enum Happened<K> {
+    Stands(K),
+    Gone(K),
+}
+
+fn follow<K>(
+    watches: &mut JoinSet<()>,
+    api: Api<K>,
+    seen: &Arc<Mutex<Seen>>,
+    changed: &watch::Sender<u64>,
+    note: impl Fn(&mut Seen, Happened<K>) + Send + 'static,
+) where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let (seen, changed) = (Arc::clone(seen), changed.clone());
+    watches.spawn(async move {
+        let mut events = watcher(api, watcher::Config::default()).boxed();
+        while let Some(event) = events.next().await {
+            let happened = match event {
+                Ok(Event::InitApply(object) | Event::Apply(object)) => Happened::Stands(object),
+                Ok(Event::Delete(object)) => Happened::Gone(object),
+                // The watcher takes up a broken watch again by itself.
+                Ok(Event::Init | Event::InitDone) | Err(_) => continue,
+            };
+            note(&mut seen.lock().expect("no watch panics"), happened);
+            changed.send_modify(|count| *count += 1);
+        }
+    });
+}
