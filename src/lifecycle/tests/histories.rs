@@ -60,6 +60,58 @@ fn an_event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// A few events that belong together, so that what is rare by chance alone happens often.
+fn a_scene() -> impl Strategy<Value = Vec<Event>> {
+    let both = || (0_usize..2, prop_oneof![3 => Just(0_usize), 1 => Just(1_usize)]);
+    let observe = |operator, relocation| Event::Observe { operator, relocation, behind: 0 };
+    let finish = || (0_usize..4, an_outcome()).prop_map(|(pod, outcome)| Event::Finish { pod, outcome });
+    prop_oneof![
+        20 => an_event().prop_map(|event| vec![event]),
+        // A step forward.
+        8 => both().prop_map(|(operator, relocation)| {
+            let pass = Event::Pass { operator, relocation };
+            let finish = Event::Finish { pod: 0, outcome: Outcome::Valid };
+            vec![pass.clone(), pass.clone(), finish, pass.clone(), pass]
+        }),
+        // A sender that is so late that the other one has given its Job up.
+        1 => (both(), finish()).prop_map(move |((operator, relocation), finish)| {
+            let other = Event::Pass { operator: 1 - operator, relocation };
+            let late = Event::Act { operator };
+            let tick = Event::Tick { seconds: 12 };
+            vec![finish, observe(operator, relocation), Event::Record { operator }, tick, other.clone(), late, other]
+        }),
+        // Two operators with the same copy.
+        1 => (both(), finish()).prop_map(move |((one, relocation), finish)| {
+            let other = 1 - one;
+            let sync = [Event::Sync { operator: one }, Event::Sync { operator: other }];
+            let observe = [observe(one, relocation), Event::Tick { seconds: 4 }, observe(other, relocation)];
+            let record = [Event::Record { operator: one }, Event::Record { operator: other }];
+            let act = [Event::Act { operator: other }, Event::Act { operator: one }];
+            [finish].into_iter().chain(sync).chain(observe).chain(record).chain(act).collect()
+        }),
+        // An edit between the look and the write, and one between the write and the act.
+        2 => (both(), finish(), an_edit(), an_edit()).prop_map(move |((operator, relocation), finish, first, second)| {
+            let edit = |edit| Event::Edit { relocation, edit };
+            let record = Event::Record { operator };
+            vec![
+                finish,
+                Event::Sync { operator },
+                observe(operator, relocation),
+                edit(first),
+                record.clone(),
+                observe(operator, relocation),
+                record,
+                edit(second),
+                Event::Act { operator },
+            ]
+        }),
+        // A crash between the write and the act.
+        1 => both().prop_map(move |(operator, relocation)| {
+            vec![observe(operator, relocation), Event::Record { operator }, Event::Crash { operator }]
+        }),
+    ]
+}
+
 /// Lets a history happen to a new world, and then everything end.
 pub(super) fn play(flaw: Flaw, history: &[Event]) -> Result<World, super::world::Broken> {
     let mut world = World::new(flaw);
@@ -74,7 +126,8 @@ proptest! {
     #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_history_breaks_a_promise(history in proptest::collection::vec(an_event(), 0..120)) {
+    fn no_history_breaks_a_promise(scenes in proptest::collection::vec(a_scene(), 0..50)) {
+        let history = scenes.concat();
         if let Err(broken) = play(Flaw::None, &history) {
             prop_assert!(false, "{broken}");
         }

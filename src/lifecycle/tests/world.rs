@@ -230,7 +230,7 @@ pub(super) fn the_plan() -> Plan {
         "autoPauseAtStep": { "SAAS_TO_SAAS": "IMPORTING" },
         "workspace": { "storage": "1Gi" },
         "steps": [
-            { "step": "UPLOADING", "tasks": [task("list", 1), task("copy", 3)] },
+            { "step": "UPLOADING", "tasks": [task("list", 2), task("copy", 3)] },
             { "step": "VALIDATING", "tasks": [validate] },
             { "step": "IMPORTING", "tasks": [task("write", 2)] },
             { "step": "NOTIFYING", "tasks": [task("mail", 1)] },
