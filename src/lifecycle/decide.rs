@@ -5,7 +5,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::because::Because;
 use super::draft::{Decision, Draft, Effect, FailureCause, JobReference, NoticeReason};
 use super::plan::Plan;
-use super::snapshot::{Facet, JobSeen, LockSeen, MutexUse, PlanSeen, Snapshot};
+use super::snapshot::{Facet, JobRead, JobSeen, LockSeen, MutexUse, PlanSeen, Snapshot};
 use super::{boundary, fold, launch, running};
 use crate::api::{
     DesiredState, FailureReason, LateRequest, Pause, PauseReason, StatusValue, Step, WorkState, clean_message,
@@ -50,11 +50,13 @@ pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Decision, Facet
         return Ok(succeed(draft));
     }
     if draft.spec.desired_state == DesiredState::Aborted {
+        job_has_not_ended(&draft, snapshot)?;
         return Ok(end_without_success(draft, FailureReason::Aborted, "spec.desiredState is Aborted".to_owned()));
     }
     if draft.status.active_since.is_some()
         && let Some(message) = used_up_budget(&draft)
     {
+        job_has_not_ended(&draft, snapshot)?;
         return Ok(end_without_success(draft, FailureReason::DeadlineExceeded, message));
     }
     let wake_for_deadline = deadline(&draft);
@@ -361,6 +363,7 @@ fn startable<'s>(
 
 /// `desiredState: Suspended`: the running Job is deleted, and once all is quiet the relocation stands in PAUSE.
 fn suspend(mut draft: Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Decision, Facet> {
+    job_has_not_ended(&draft, snapshot)?;
     let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
     if let (Some(job), JobSeen::Live { uid, deleted_at, .. }) = (&draft.status.job, &snapshot.job) {
         let reference = JobReference { name: job.clone(), uid: uid.clone() };
@@ -395,6 +398,13 @@ pub(super) fn pause(draft: &mut Draft<'_>, reason: PauseReason, message: String)
         let notice = if reason == PauseReason::Suspended { NoticeReason::Suspended } else { NoticeReason::Paused };
         draft.notice(notice, message);
     }
+}
+
+/// Invariant "fold first", against a cache that is behind: before work is stopped by a request or a budget, the Job is
+/// read live, because one that has ended must be folded, not deleted and then repeated.
+fn job_has_not_ended(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<(), Facet> {
+    let may_have = draft.status.job.is_some() && matches!(snapshot.job, JobSeen::Live { deleted_at: None, .. });
+    if may_have && snapshot.job_read == JobRead::Cached { Err(Facet::Job) } else { Ok(()) }
 }
 
 /// The sentence about the budget of the whole run, once nothing is left of it.

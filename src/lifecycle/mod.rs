@@ -28,7 +28,8 @@ pub use job_reading::{read_job, read_pod};
 pub use plan::{ParameterProblem, Plan, PlanProblem};
 pub use project::conditions;
 pub use snapshot::{
-    CreateRefusal, Facet, JobFailure, JobSeen, LiveJob, LockSeen, MutexUse, PlanSeen, PodSeen, Snapshot, WorkspaceSeen,
+    CreateRefusal, Facet, JobFailure, JobRead, JobSeen, LiveJob, LockSeen, MutexUse, PlanSeen, PodSeen, Snapshot,
+    WorkspaceSeen,
 };
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub struct Snapshot<'a> {
     pub frozen: Option<Option<Plan>>,
     /// The Job that `status.job` names.
     pub job: JobSeen,
+    /// How that Job was read.
+    pub job_read: JobRead,
     /// The pods of the Job that `status.job` names, finished ones included.
     pub pods: Option<Vec<PodSeen>>,
     /// Unfinished Jobs of this relocation, the `onEnd` Job excepted.
@@ -41,6 +43,8 @@ pub struct Snapshot<'a> {
 /// A question that only a live read can answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Facet {
+    /// [`Snapshot::job`], by [`JobRead::Live`].
+    Job,
     /// [`Snapshot::frozen`].
     Frozen,
     /// [`Snapshot::pods`].
@@ -71,6 +75,15 @@ pub enum PlanSeen {
     },
     /// It can be used.
     Accepted(Box<Plan>),
+}
+
+/// How the Job that `status.job` names was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobRead {
+    /// From a cache, which may not have seen it end yet.
+    Cached,
+    /// From the API server, for this judgement.
+    Live,
 }
 
 /// A Job by name, as observed.

@@ -2,7 +2,9 @@
 //!
 //! A test's name is the rule as a sentence. The world in which histories play is in [`world`].
 
+mod boundaries;
 mod breaks;
 mod fixtures;
 mod histories;
+mod order;
 mod world;

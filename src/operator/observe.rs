@@ -13,7 +13,7 @@ use crate::api::{
     Labels, Relocation, RelocationPlanSpec, end_job_name, label, lease_name, mutex_label, revision_name, workspace_name,
 };
 use crate::lifecycle::{
-    Facet, JobSeen, LiveJob, LockSeen, MutexUse, Plan, Snapshot, WorkspaceSeen, read_job, read_pod,
+    Facet, JobRead, JobSeen, LiveJob, LockSeen, MutexUse, Plan, Snapshot, WorkspaceSeen, read_job, read_pod,
 };
 
 /// How many names a waiting sentence lists.
@@ -59,6 +59,7 @@ pub(super) async fn observe<'r>(
             .filter(|(name, _)| *name == expected_revision(relocation))
             .map(|(_, plan)| Some(plan.clone())),
         job,
+        job_read: JobRead::Cached,
         pods: None,
         failed_create: None,
         live_jobs: live_jobs(operator, &namespace, &uid, name.as_deref()).await?,
@@ -79,6 +80,11 @@ pub(super) async fn look(operator: &Operator, facet: Facet, snapshot: &mut Snaps
     let name = relocation.name_any();
     let status = relocation.status.clone().unwrap_or_default();
     match facet {
+        Facet::Job => {
+            let job = status.job.unwrap_or_default();
+            snapshot.job = see_job(operator, &namespace, &uid, &job, &operator.memories.get(&uid)).await?;
+            snapshot.job_read = JobRead::Live;
+        }
         Facet::Frozen => snapshot.frozen = Some(frozen_plan(operator, relocation, &namespace, &uid).await?),
         Facet::Pods => {
             let job = status.job.unwrap_or_default();

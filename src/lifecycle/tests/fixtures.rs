@@ -10,8 +10,8 @@ use crate::api::{
     revision_name,
 };
 use crate::lifecycle::{
-    CreateRefusal, Decision, JobFailure, JobSeen, LiveJob, LockSeen, MutexUse, Plan, PlanSeen, PodSeen, Snapshot,
-    WorkspaceSeen, decide,
+    CreateRefusal, Decision, JobFailure, JobRead, JobSeen, LiveJob, LockSeen, MutexUse, Plan, PlanSeen, PodSeen,
+    Snapshot, WorkspaceSeen, decide,
 };
 
 pub(super) const NAME: &str = "acme";
@@ -303,6 +303,7 @@ impl Scene {
             plan: self.plan.clone().unwrap_or_else(|| PlanSeen::Accepted(Box::new(plan.clone()))),
             frozen: Some(self.frozen.then_some(plan)),
             job: self.job.clone(),
+            job_read: JobRead::Live,
             pods: Some(self.pods.clone()),
             failed_create: None,
             live_jobs: self.live_jobs.clone(),

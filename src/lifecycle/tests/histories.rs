@@ -78,7 +78,8 @@ fn a_scene() -> impl Strategy<Value = Vec<Event>> {
             let other = Event::Pass { operator: 1 - operator, relocation };
             let late = Event::Act { operator };
             let tick = Event::Tick { seconds: 12 };
-            vec![finish, observe(operator, relocation), Event::Record { operator }, tick, other.clone(), late, other]
+            let sync = Event::Sync { operator };
+            vec![finish, sync, observe(operator, relocation), Event::Record { operator }, tick, other.clone(), late, other]
         }),
         // Two operators with the same copy.
         1 => (both(), finish()).prop_map(move |((one, relocation), finish)| {
@@ -104,6 +105,12 @@ fn a_scene() -> impl Strategy<Value = Vec<Event>> {
                 edit(second),
                 Event::Act { operator },
             ]
+        }),
+        // A request to stop, judged by a cache that has not seen the Job end.
+        1 => (both(), finish(), an_edit()).prop_map(move |((operator, relocation), finish, edit)| {
+            let edit = Event::Edit { relocation, edit };
+            let look = observe(operator, relocation);
+            vec![Event::Sync { operator }, finish, edit, look, Event::Record { operator }, Event::Act { operator }]
         }),
         // A crash between the write and the act.
         1 => both().prop_map(move |(operator, relocation)| {

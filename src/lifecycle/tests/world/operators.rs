@@ -7,7 +7,8 @@ use k8s_openapi::jiff::SignedDuration;
 use super::{Broken, Checked, Flaw, JobState, Manner, Promise, SimJob, SimPod, World, admitted, uid_of};
 use crate::api::{DesiredState, PauseReason, Relocation, RelocationStatus, StatusValue};
 use crate::lifecycle::{
-    Decision, Effect, Facet, JobSeen, LiveJob, LockSeen, MutexUse, PodSeen, Snapshot, WorkspaceSeen, build_job, decide,
+    Decision, Effect, Facet, JobRead, JobSeen, LiveJob, LockSeen, MutexUse, PodSeen, Snapshot, WorkspaceSeen,
+    build_job, decide,
 };
 
 /// One operator process: what it remembers, and the pass it is in.
@@ -31,6 +32,8 @@ pub(in super::super) struct Pending {
     pub copy: Relocation,
     /// The named Job as it was seen, before any flaw hid it.
     pub seen: JobSeen,
+    /// The named Job as it really was at that moment.
+    pub truth: JobSeen,
     pub decision: Decision,
     pub phase: Phase,
 }
@@ -98,6 +101,7 @@ impl World {
         if self.flaw == Flaw::ConsumesTheFence && self.operators[operator].paused_once {
             told.spec.pause_at_step = None;
         }
+        let truth = self.live_job(operator, status.job.as_deref());
         let mut decision = self.judge(operator, relocation, &told, &seen);
         if decision.status.pause.as_ref().is_some_and(|pause| pause.reason == PauseReason::Fence) {
             self.operators[operator].paused_once = true;
@@ -106,7 +110,8 @@ impl World {
         if self.flaw == Flaw::CountsTwice && backs_off {
             decision.status.attempt = decision.status.attempt.map(|attempt| attempt + 1);
         }
-        self.operators[operator].pending = Some(Pending { relocation, copy, seen, decision, phase: Phase::Decided });
+        self.operators[operator].pending =
+            Some(Pending { relocation, copy, seen, truth, decision, phase: Phase::Decided });
         Ok(())
     }
 
@@ -114,7 +119,13 @@ impl World {
     fn see_job(&self, operator: usize, relocation: usize, name: Option<&str>) -> JobSeen {
         let Some(name) = name else { return JobSeen::NotNamed };
         let cached = self.operators[operator].jobs.iter().find(|job| job.name == name && job.owner == relocation);
-        match cached.or_else(|| self.jobs.iter().find(|job| job.name == name)) {
+        cached.map_or_else(|| self.live_job(operator, Some(name)), SimJob::seen)
+    }
+
+    /// A Job by name, read live.
+    fn live_job(&self, operator: usize, name: Option<&str>) -> JobSeen {
+        let Some(name) = name else { return JobSeen::NotNamed };
+        match self.jobs.iter().find(|job| job.name == name) {
             Some(job) => job.seen(),
             None => JobSeen::Missing { known: self.operators[operator].known.contains(name) },
         }
@@ -139,17 +150,20 @@ impl World {
             | Flaw::CountsTwice
             | Flaw::SkipsQuiet => false,
         };
-        let terminal = matches!(seen, JobSeen::Succeeded | JobSeen::Failed(_));
-        let job = if hidden && terminal {
-            JobSeen::Live { uid: "hidden".to_owned(), ready: 1, deleted_at: None, suspended: false, deadline_at: None }
-        } else {
-            seen.clone()
+        let hide = |job: JobSeen| match job {
+            JobSeen::Succeeded | JobSeen::Failed(_) if hidden => {
+                let uid = "hidden".to_owned();
+                JobSeen::Live { uid, ready: 1, deleted_at: None, suspended: false, deadline_at: None }
+            }
+            job => job,
         };
+        let job = hide(seen.clone());
         let mut snapshot = Snapshot {
             relocation: copy,
             plan: self.plan.clone(),
             frozen: None,
             job,
+            job_read: JobRead::Cached,
             pods: None,
             failed_create: None,
             live_jobs: live_jobs.collect(),
@@ -163,6 +177,10 @@ impl World {
         for _ in 0..8 {
             match decide(&snapshot, self.clock(operator)) {
                 Ok(decision) => return decision,
+                Err(Facet::Job) => {
+                    snapshot.job = hide(self.live_job(operator, status.job.as_deref()));
+                    snapshot.job_read = JobRead::Live;
+                }
                 Err(Facet::Frozen) => snapshot.frozen = Some(self.revisions[relocation].clone()),
                 Err(Facet::Pods) => snapshot.pods = Some(self.pods_of(status.job.as_deref().unwrap_or_default())),
                 Err(Facet::MutexUse) => snapshot.mutex_use = Some(self.mutex_use()),
@@ -297,6 +315,7 @@ impl World {
                 return self.create_job(operator, relocation, &pending.decision.status, &job);
             }
             Some(Effect::DeleteJobs(jobs)) => {
+                super::promises::nothing_finished_is_deleted(pending)?;
                 for reference in jobs {
                     let found = self.jobs.iter().position(|job| job.uid == reference.uid);
                     if let Some(index) = found {

@@ -191,7 +191,12 @@ fn fold_comes_first(pending: &Pending, old: &RelocationStatus, new: &RelocationS
     }
     let (Some(step), Some(task)) = (old.step, &old.task) else { return Ok(()) };
     let record = record_of(new, step, task).unwrap_or_default();
-    let told = match &pending.seen {
+    // An ending by request is rare and final enough to be judged by the Job as it really is.
+    let by_request = new
+        .failure
+        .as_ref()
+        .is_some_and(|failure| matches!(failure.reason, FailureReason::Aborted | FailureReason::DeadlineExceeded));
+    let told = match if by_request { &pending.truth } else { &pending.seen } {
         JobSeen::Succeeded => {
             record.exit_code.is_some() || record.state == WorkState::Succeeded || record.message.is_some()
         }
@@ -200,6 +205,17 @@ fn fold_comes_first(pending: &Pending, old: &RelocationStatus, new: &RelocationS
         JobSeen::NotNamed | JobSeen::Missing { .. } | JobSeen::Foreign { .. } | JobSeen::Live { .. } => true,
     };
     if told { Ok(()) } else { broken(Promise::FoldFirst, format!("{step}/{task} had ended and nothing tells of it")) }
+}
+
+/// A Job that had ended when it was looked at is not deleted: its result would be lost, and its task repeated.
+pub(super) fn nothing_finished_is_deleted(pending: &Pending) -> Checked {
+    let named = pending.copy.status.as_ref().and_then(|status| status.job.as_ref());
+    let deletes_it = matches!(&pending.decision.effect, Some(crate::lifecycle::Effect::DeleteJobs(jobs))
+        if jobs.iter().any(|job| Some(&job.name) == named));
+    if deletes_it && matches!(pending.truth, JobSeen::Succeeded | JobSeen::Failed(_)) {
+        return broken(Promise::FoldFirst, "a Job is deleted that had ended already");
+    }
+    Ok(())
 }
 
 /// Promise 4: whoever reads the status finds out why it stands where it stands.
