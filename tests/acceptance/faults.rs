@@ -70,15 +70,15 @@ async fn a_kill_between_the_status_write_and_the_job_costs_no_attempt() {
         scenario.start_operator().await;
         scenario.create(a_relocation("acme")).await;
         for step in Step::WORKING {
-            let request = held.recv().await.expect("the operator asks for a Job");
-            let status = scenario.status("acme");
+            let request = scenario.next_held(&mut held).await;
+            let status = scenario.stored_status("acme").await;
             assert_eq!((status.step, status.entered), (Some(step), true), "the intent is stored before the effect");
             assert!(status.job.is_some());
             scenario.kill_operators();
             drop(request);
             held = scenario.gate().hold(|asked| asked.creates_a_job());
             scenario.start_operator().await;
-            held.recv().await.expect("the next operator asks for it again").pass();
+            scenario.next_held(&mut held).await.pass();
         }
         scenario.wait_for_success("acme").await;
         assert_eq!(scenario.works("acme"), SIX_WORKS);
@@ -97,8 +97,8 @@ async fn a_job_whose_answer_was_lost_is_not_started_twice() {
         scenario.create(a_relocation("acme")).await;
         let mut lost = Vec::new();
         while lost.len() < 6 {
-            let request = held.recv().await.expect("the operator asks for a Job");
-            let launch = scenario.status("acme").launch;
+            let request = scenario.next_held(&mut held).await;
+            let launch = scenario.stored_status("acme").await.launch;
             if lost.contains(&launch) {
                 request.pass();
             } else {
@@ -131,9 +131,9 @@ async fn a_kill_at_every_write_changes_nothing_in_the_result() {
             let mut held = scenario.gate().hold(|asked| asked.writes());
             scenario.create(a_relocation(&name)).await;
             for _ in 0..number {
-                held.recv().await.expect("a write").pass();
+                scenario.next_held(&mut held).await.pass();
             }
-            let last = held.recv().await.expect("a write");
+            let last = scenario.next_held(&mut held).await;
             if is_stored {
                 last.pass_and_lose_the_answer();
             } else {
@@ -212,8 +212,8 @@ async fn a_foreign_job_of_the_name_is_left_alone_and_another_launch_is_taken() {
         let mut held = scenario.gate().hold(|asked| asked.creates_a_job());
         scenario.start_operator().await;
         scenario.create(a_relocation("acme")).await;
-        let request = held.recv().await.expect("the operator asks for a Job");
-        let name = scenario.status("acme").job.expect("the Job's name is recorded");
+        let request = scenario.next_held(&mut held).await;
+        let name = scenario.stored_status("acme").await.job.expect("the Job's name is recorded");
         let foreign = serde_json::from_value(json!({
             "metadata": { "name": name },
             "spec": { "suspend": true, "template": { "spec": {
