@@ -47,7 +47,11 @@ fail() {
 
 # show k ARGUMENT...: a command as a person would type it, then what it says.
 show() {
-  printf '$ kubectl -n %s %s\n' "$DEMO_NAMESPACE" "${*:2}"
+  local word line="kubectl -n $DEMO_NAMESPACE"
+  for word in "${@:2}"; do
+    if [[ $word == *[[:space:]\{\}\"]* ]]; then line+=" '$word'"; else line+=" $word"; fi
+  done
+  printf '$ %s\n' "$line"
   "$@"
 }
 

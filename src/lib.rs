@@ -5,4 +5,5 @@
 
 pub mod api;
 pub mod lifecycle;
+pub mod mover;
 pub mod operator;

@@ -84,7 +84,7 @@ pub fn mutex_label(mutex: &str) -> String {
 /// The digits are a hash of uid, n and time, so that a token left in Git never becomes live again.
 #[must_use]
 pub fn failure_id(step: Step, uid: &str, recoveries: i32, now: Timestamp) -> String {
-    let number = recoveries + 1;
+    let number = recoveries.saturating_add(1);
     format!("{step}-{number}-{}", short_hash(&["failure", uid, &number.to_string(), &now.as_nanosecond().to_string()]))
 }
 

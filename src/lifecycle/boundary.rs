@@ -57,6 +57,7 @@ fn pass_through(mut draft: Draft<'_>, plan: &Plan, step: Step) -> Decision {
     record.started_at = Some(now.clone());
     record.finished_at = Some(now);
     let started = draft.status.started_at.is_some();
+    launch::tell_unpaused(&mut draft);
     draft.set_status(if started { StatusValue::InProgress } else { StatusValue::Pending });
     stand_before(&mut draft, plan, step.next());
     if draft.step() == Step::Completed {

@@ -7,7 +7,9 @@ use super::draft::{Decision, Draft, Effect, FailureCause, JobReference, NoticeRe
 use super::plan::Plan;
 use super::snapshot::{Facet, JobSeen, LockSeen, MutexUse, PlanSeen, Snapshot};
 use super::{boundary, fold, launch, running};
-use crate::api::{DesiredState, FailureReason, LateRequest, Pause, PauseReason, StatusValue, Step, WorkState};
+use crate::api::{
+    DesiredState, FailureReason, LateRequest, Pause, PauseReason, StatusValue, Step, WorkState, clean_message,
+};
 
 /// How long a plan may be missing or unjudged before that is a person's matter:
 /// a folder applied in one command brings the plan within seconds, in any order.
@@ -50,11 +52,9 @@ pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Decision, Facet
     if draft.spec.desired_state == DesiredState::Aborted {
         return Ok(end_without_success(draft, FailureReason::Aborted, "spec.desiredState is Aborted".to_owned()));
     }
-    if let Some(limit) = draft.spec.active_deadline_seconds
-        && draft.active_seconds() >= limit
-        && draft.status.active_since.is_some()
+    if draft.status.active_since.is_some()
+        && let Some(message) = used_up_budget(&draft)
     {
-        let message = format!("spec.activeDeadlineSeconds: the budget of {limit} s is used up");
         return Ok(end_without_success(draft, FailureReason::DeadlineExceeded, message));
     }
     let wake_for_deadline = deadline(&draft);
@@ -64,17 +64,16 @@ pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Decision, Facet
             draft.set_status(StatusValue::Pending);
             Ok(draft.decide(because, None, wake))
         }
+        Ok(_) if draft.spec.desired_state == DesiredState::Suspended => suspend(draft, snapshot),
         Ok(plan) => judge_active(draft, snapshot, plan),
     }?;
     Ok(Decision { wake: earliest(decision.wake, wake_for_deadline), ..decision })
 }
 
-/// From "suspended" on: the relocation is to work, and its plan can be used.
+/// From "running" on: the relocation is to work.
 fn judge_active(draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: Startable<'_>) -> Result<Decision, Facet> {
-    if draft.spec.desired_state == DesiredState::Suspended {
-        return suspend(draft, snapshot);
-    }
     let (draft, plan) = match plan {
+        Startable::Orphaned(revision) => return Ok(draft.decide(Because::RevisionMissing { revision }, None, None)),
         Startable::Running(plan) => (draft, plan),
         Startable::Fresh(plan) => match launch::prepare(draft, snapshot, plan)? {
             launch::Prepared::Ready(draft, frozen) => (draft, frozen),
@@ -107,7 +106,13 @@ fn accept(draft: &mut Draft<'_>) {
 }
 
 /// A fence or a cancel on a step that is behind can only have come too late: entering a step needs it open.
+///
+/// Each is answered in the pass that first sees the edit; a later look at the same spec answers nothing again.
 fn report_late_requests(draft: &mut Draft<'_>) {
+    let stored = draft.relocation.status.as_ref();
+    if stored.is_some_and(|status| status.observed_generation == draft.status.observed_generation) {
+        return;
+    }
     let place = draft.place();
     let failed = draft.status.status == Some(StatusValue::Failure);
     let pause = draft.spec.pause_at_step.filter(|step| draft.status.is_behind(*step)).map(|step| {
@@ -124,10 +129,19 @@ fn report_late_requests(draft: &mut Draft<'_>) {
             format!("cannot cancel at {step}: it has started (the relocation is at {place})"),
         )
     });
-    let abort = (draft.spec.desired_state == DesiredState::Aborted
-        && draft.status.status == Some(StatusValue::Success))
-    .then(|| ("desiredState", "Aborted".to_owned(), "cannot abort: the relocation has succeeded".to_owned()));
-    let Some((field, value, why)) = pause.or(cancel).or(abort) else { return };
+    let abort = late_abort(draft);
+    for (field, value, why) in [pause, cancel, abort].into_iter().flatten() {
+        answer_late(draft, field, value, why);
+    }
+}
+
+/// An abort that finds everything done has come too late.
+fn late_abort(draft: &Draft<'_>) -> Option<(&'static str, String, String)> {
+    let late = draft.spec.desired_state == DesiredState::Aborted && draft.status.status == Some(StatusValue::Success);
+    late.then(|| ("desiredState", "Aborted".to_owned(), "cannot abort: the relocation has succeeded".to_owned()))
+}
+
+fn answer_late(draft: &mut Draft<'_>, field: &str, value: String, why: String) {
     if draft.status.late.as_ref().is_some_and(|late| late.field == field && late.value == value) {
         return;
     }
@@ -143,14 +157,16 @@ fn plan_in_use<'s>(snapshot: &'s Snapshot<'_>, draft: &Draft<'_>) -> Result<Opti
     Ok(snapshot.frozen.as_ref().ok_or(Facet::Frozen)?.as_ref())
 }
 
-/// Invariant "no strays": a live Job of ours that the stored status does not name is deleted before anything else is
-/// decided. Folding loses nothing by waiting: a terminal Job stays as it is.
+/// Invariant "no strays": a live Job of ours that the stored status does not name, and any live Job of a relocation that
+/// has ended or is paused, is deleted before anything else is decided. Folding loses nothing by waiting: a terminal Job stays as it is.
 fn delete_strays(snapshot: &Snapshot<'_>, now: Timestamp) -> Option<Decision> {
     let status = snapshot.relocation.status.clone().unwrap_or_default();
+    let at_rest = status.has_ended() || status.status == Some(StatusValue::Pause);
+    let named = status.job.as_deref().filter(|_| !at_rest);
     let strays: Vec<_> = snapshot
         .live_jobs
         .iter()
-        .filter(|job| !job.deleting && status.job.as_deref() != Some(job.name.as_str()))
+        .filter(|job| !job.deleting && named != Some(job.name.as_str()))
         .map(|job| JobReference { name: job.name.clone(), uid: job.uid.clone() })
         .collect();
     if strays.is_empty() {
@@ -183,7 +199,9 @@ pub(super) fn succeed(mut draft: Draft<'_>) -> Decision {
     draft.status.finished_at = Some(draft.time());
     draft.notice(NoticeReason::Succeeded, "every step is done");
     draft.remember(NoticeReason::Succeeded, None);
-    report_late_requests(&mut draft);
+    if let Some((field, value, why)) = late_abort(&draft) {
+        answer_late(&mut draft, field, value, why);
+    }
     let wake = Some(draft.now);
     draft.decide(Because::Succeeded, None, wake)
 }
@@ -214,8 +232,10 @@ fn ended(draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: Option<&Plan>) -> Resu
             }
             MutexUse::Busy { what, .. } => {
                 let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
-                let what = what.join(", ");
-                Ok(draft.decide(Because::StoppingPods { what }, None, wake))
+                // A success stays one while it waits to give the lock back.
+                let succeeded = draft.status.status == Some(StatusValue::Success);
+                let because = if succeeded { because } else { Because::StoppingPods { what: what.join(", ") } };
+                Ok(draft.decide(because, None, wake))
             }
         },
         LockSeen::Free | LockSeen::Held { .. } => tell_the_end(draft, snapshot, plan, because),
@@ -257,7 +277,14 @@ fn tell_the_end(
         WorkState::Running => match snapshot.end_job.as_ref().ok_or(Facet::EndJob)? {
             JobSeen::Live { .. } => Ok(draft.decide(because, None, None)),
             JobSeen::NotNamed | JobSeen::Missing { known: false } => {
-                Ok(draft.decide(because, Some(Effect::CreateEndJob(Box::new(plan.clone()))), None))
+                let timeout = plan.on_end.as_ref().map_or(0, |on_end| on_end.timeout_seconds);
+                let started_at = record.started_at.as_ref().map_or(draft.now, |time| time.0);
+                if draft.now.duration_since(started_at).as_secs() >= timeout {
+                    let message = format!("no Job of onEnd was seen within {timeout} s");
+                    return Ok(close_end(draft, because, WorkState::Failed, Some(message)));
+                }
+                let wake = Some(draft.in_seconds(running::POLL_SECONDS));
+                Ok(draft.decide(because, Some(Effect::CreateEndJob(Box::new(plan.clone()))), wake))
             }
             JobSeen::Succeeded => {
                 let pods = snapshot.end_pods.as_ref().ok_or(Facet::EndPods)?;
@@ -283,7 +310,7 @@ fn close_end(mut draft: Draft<'_>, because: Because, state: WorkState, message: 
     record.finished_at = finished_at;
     let task = draft.task_record(Step::Completed, super::job::END_TASK);
     task.state = state;
-    task.message = message;
+    task.message = message.map(|message| clean_message(&message));
     draft.decide(because, None, None)
 }
 
@@ -291,6 +318,8 @@ fn close_end(mut draft: Draft<'_>, because: Because, state: WorkState, message: 
 enum Startable<'s> {
     /// The run has begun; this is its frozen plan.
     Running(&'s Plan),
+    /// The run has begun, and the revision of this name that holds its plan is gone.
+    Orphaned(String),
     /// The run has not begun; this is the plan as it is now.
     Fresh(&'s Plan),
 }
@@ -301,9 +330,8 @@ fn startable<'s>(
     snapshot: &'s Snapshot<'_>,
     frozen: Option<&'s Plan>,
 ) -> Result<Startable<'s>, (Because, Option<Timestamp>)> {
-    if draft.status.plan.is_some() {
-        let revision = draft.status.plan.as_ref().map(|plan| plan.revision.clone()).unwrap_or_default();
-        return frozen.map(Startable::Running).ok_or((Because::RevisionMissing { revision }, None));
+    if let Some(in_use) = &draft.status.plan {
+        return Ok(frozen.map_or_else(|| Startable::Orphaned(in_use.revision.clone()), Startable::Running));
     }
     if let Some(retried) = &draft.spec.retry_of {
         let message = format!(
@@ -333,24 +361,20 @@ fn startable<'s>(
 
 /// `desiredState: Suspended`: the running Job is deleted, and once all is quiet the relocation stands in PAUSE.
 fn suspend(mut draft: Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Decision, Facet> {
-    if let Some(job) = draft.status.job.clone() {
-        let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
-        match &snapshot.job {
-            JobSeen::Live { uid, deleted_at: None, .. } => {
-                let reference = JobReference { name: job, uid: uid.clone() };
-                return Ok(draft.decide(Because::Suspending, Some(Effect::DeleteJobs(vec![reference])), wake));
-            }
-            JobSeen::Live { .. } => return Ok(draft.decide(Because::Suspending, None, wake)),
-            JobSeen::NotNamed
-            | JobSeen::Missing { .. }
-            | JobSeen::Foreign { .. }
-            | JobSeen::Succeeded
-            | JobSeen::Failed(_) => match snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
-                MutexUse::Busy { .. } => return Ok(draft.decide(Because::Suspending, None, wake)),
-                MutexUse::Quiet => draft.status.job = None,
-            },
-        }
+    let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
+    if let (Some(job), JobSeen::Live { uid, deleted_at, .. }) = (&draft.status.job, &snapshot.job) {
+        let reference = JobReference { name: job.clone(), uid: uid.clone() };
+        let effect = deleted_at.is_none().then(|| Effect::DeleteJobs(vec![reference]));
+        return Ok(draft.decide(Because::Suspending, effect, wake));
     }
+    // A Job that is gone may have left a pod that goes on until its grace period is over.
+    let may_work = draft.status.status == Some(StatusValue::InProgress) && !draft.just_folded;
+    if may_work && let MutexUse::Busy { ending, .. } = snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
+        let stuck = launch::stuck(&draft, ending.as_ref());
+        let because = stuck.unwrap_or(Because::Suspending);
+        return Ok(draft.decide(because, None, wake));
+    }
+    draft.status.job = None;
     let message = "suspended; go on by setting spec.desiredState to Active".to_owned();
     pause(&mut draft, PauseReason::Suspended, message);
     Ok(draft.decide(Because::Paused, None, None))
@@ -373,8 +397,14 @@ pub(super) fn pause(draft: &mut Draft<'_>, reason: PauseReason, message: String)
     }
 }
 
+/// The sentence about the budget of the whole run, once nothing is left of it.
+pub(super) fn used_up_budget(draft: &Draft<'_>) -> Option<String> {
+    let limit = draft.spec.active_deadline_seconds?;
+    (draft.active_seconds() >= limit).then(|| format!("spec.activeDeadlineSeconds: the budget of {limit} s is used up"))
+}
+
 fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
-    let left = draft.spec.active_deadline_seconds? - draft.active_seconds();
+    let left = draft.spec.active_deadline_seconds?.saturating_sub(draft.active_seconds());
     draft.status.active_since.as_ref().map(|_| draft.in_seconds(left.max(0)))
 }
 

@@ -9,7 +9,7 @@ use super::project;
 use super::snapshot::Snapshot;
 use crate::api::{
     Failure, FailureReason, HistoryEntry, Relocation, RelocationSpec, RelocationStatus, StatusValue, Step, StepStatus,
-    TaskStatus, WorkState, failure_id,
+    TaskStatus, WorkState, clean_message, failure_id,
 };
 
 /// How many entries the history keeps.
@@ -218,7 +218,7 @@ impl<'a> Draft<'a> {
             (None, true) => self.status.active_since = Some(self.time()),
             (Some(since), false) => {
                 let spent = self.now.duration_since(since.0).as_secs().max(0);
-                self.status.active_seconds = Some(self.status.active_seconds.unwrap_or(0) + spent);
+                self.status.active_seconds = Some(self.status.active_seconds.unwrap_or(0).saturating_add(spent));
             }
             (None, false) => {}
         }
@@ -234,7 +234,7 @@ impl<'a> Draft<'a> {
     /// How many seconds of the run's budget are used.
     pub fn active_seconds(&self) -> i64 {
         let running = self.status.active_since.as_ref().map_or(0, |since| self.now.duration_since(since.0).as_secs());
-        self.status.active_seconds.unwrap_or(0) + running.max(0)
+        self.status.active_seconds.unwrap_or(0).saturating_add(running.max(0))
     }
 
     /// The record of a step, made when it is missing and kept in the order of the steps.
@@ -280,6 +280,7 @@ impl<'a> Draft<'a> {
     /// Ends without success. A Job that still runs is not named any more from here on, so the stray rule deletes it.
     pub fn fail(&mut self, cause: FailureCause) {
         let step = self.step();
+        let message = clean_message(&cause.message);
         let id = failure_id(step, self.uid(), self.status.recoveries.unwrap_or(0), self.now);
         self.set_status(StatusValue::Failure);
         self.status.job = None;
@@ -296,7 +297,7 @@ impl<'a> Draft<'a> {
             attempt: self.status.attempt,
             entered,
             reason: cause.reason,
-            message: cause.message.clone(),
+            message: message.clone(),
             exit_code: cause.exit_code,
             recoverable: cause.recoverable,
             retried_by: None,
@@ -314,8 +315,8 @@ impl<'a> Draft<'a> {
             | FailureReason::JobRefused
             | FailureReason::Locked => NoticeReason::Failed,
         };
-        self.notice(action, format!("{}: {} (failure {id})", cause.reason.as_str(), cause.message));
-        self.remember(action, Some(cause.message));
+        self.notice(action, format!("{}: {message} (failure {id})", cause.reason.as_str()));
+        self.remember(action, Some(message));
     }
 
     /// The decision: this draft with its conditions.

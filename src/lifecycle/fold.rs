@@ -28,7 +28,8 @@ pub(super) fn fold(draft: &mut Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) 
     let Some(task) = plan.task(step, &name) else { return Ok(()) };
     draft.status.job = None;
     draft.status.jobs_missing = None;
-    draft.just_folded = true;
+    // A pod that goes on, of this Job or of a stray, is more than this Job's end can vouch for.
+    draft.just_folded = snapshot.live_jobs.is_empty() && pods.iter().all(|pod| pod.finished);
     match failure {
         None => fold_success(draft, plan, step, task, pods),
         Some(failure) => fold_failure(draft, plan, step, task, failure, pods),
@@ -95,7 +96,8 @@ fn fold_failure(
     let exit_code = pod.and_then(|pod| pod.exit_code).or(failure.exit_code);
     let result = pod.and_then(|pod| pod.result.clone()).unwrap_or_default();
     let message = match (&result.message, failure.timed_out) {
-        (Some(message), _) => message.clone(),
+        (Some(message), true) => format!("timed out after {} s: {message}", task.timeout_seconds),
+        (Some(message), false) => message.clone(),
         (None, true) => format!("timed out after {} s", task.timeout_seconds),
         (None, false) => failure.message.clone(),
     };
@@ -144,7 +146,7 @@ pub(super) fn fail_attempt(
 /// `backoffSeconds · 2^(n-1)`, capped, and then spread by up to a tenth, derived from uuid and attempt so that
 /// relocations that failed together do not come back together.
 fn backoff_seconds(task: &TaskSpec, attempt: i32, uuid: &str) -> i64 {
-    let doublings = u32::try_from(attempt - 1).unwrap_or(0).min(32);
+    let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(0).min(32);
     let seconds = task.backoff_seconds.saturating_mul(1 << doublings).min(task.max_backoff_seconds);
     let spread = i64::from_str_radix(&short_hash(&["backoff", uuid, &attempt.to_string()]), 16).unwrap_or(0);
     seconds + (seconds / 10).saturating_mul(spread) / i64::from(u32::MAX)
@@ -163,7 +165,6 @@ pub(super) fn fail_task(
     draft.task_record(step, &task.name).state = WorkState::Failed;
     match task.effective_failure_policy(step) {
         FailurePolicy::Fail => {
-            let message = cut(&message);
             draft.fail(FailureCause { reason, message, exit_code, recoverable: task.recoverable });
         }
         FailurePolicy::Ignore => {

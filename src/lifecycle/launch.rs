@@ -1,5 +1,7 @@
 //! What a launch needs, and the one status write that records it.
 
+use k8s_openapi::jiff::Timestamp;
+
 use super::because::Because;
 use super::boundary;
 use super::decide::{self, ENDING_POLL_SECONDS};
@@ -28,16 +30,23 @@ pub(super) fn prepare<'a, 's>(
     snapshot: &'s Snapshot<'_>,
     plan: &Plan,
 ) -> Result<Prepared<'a, 's>, Facet> {
+    tell_unpaused(&mut draft);
     draft.set_status(StatusValue::Pending);
     let effect = match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
         LockSeen::Held { holder } => return Ok(Prepared::NotYet(Box::new(locked(draft, holder)))),
         LockSeen::Free => Some(Effect::TakeLock),
         LockSeen::Ours => None,
     };
-    let effect = match (effect, &plan.workspace) {
-        (Some(effect), _) => Some(effect),
-        (None, None) => None,
-        (None, Some(_)) => match snapshot.workspace.as_ref().ok_or(Facet::Workspace)? {
+    let wake = Some(draft.now);
+    if effect.is_some() {
+        return Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))));
+    }
+    // After a crash the plan may be frozen already, and edited since; the frozen one is what will run.
+    let frozen = snapshot.frozen.as_ref().ok_or(Facet::Frozen)?;
+    let plan = frozen.as_ref().unwrap_or(plan);
+    let effect = match &plan.workspace {
+        None => None,
+        Some(_) => match snapshot.workspace.as_ref().ok_or(Facet::Workspace)? {
             WorkspaceSeen::Missing => Some(Effect::CreateWorkspace(Box::new(plan.clone()))),
             WorkspaceSeen::Ours => None,
             WorkspaceSeen::Foreign => {
@@ -47,11 +56,10 @@ pub(super) fn prepare<'a, 's>(
             }
         },
     };
-    let wake = Some(draft.now);
     if effect.is_some() {
         return Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))));
     }
-    match snapshot.frozen.as_ref().ok_or(Facet::Frozen)? {
+    match frozen {
         Some(frozen) => {
             draft.status.plan = Some(PlanInUse {
                 generation: frozen.generation,
@@ -93,61 +101,106 @@ fn locked(mut draft: Draft<'_>, holder: &str) -> Decision {
 
 /// A launch is due: the back-off is over, the lock is held, all is quiet; then one status write records it.
 pub(super) fn launch(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> Result<Decision, Facet> {
+    // A pause does not use the budget, so it may be found used up, or lowered, only now.
+    if let Some(message) = decide::used_up_budget(&draft) {
+        return Ok(decide::end_without_success(draft, FailureReason::DeadlineExceeded, message));
+    }
+    // Parameters may be edited while nothing runs. PENDING, because there they may be edited again.
+    if let Err(problem) = plan.resolve(&draft.spec.parameters) {
+        tell_unpaused(&mut draft);
+        draft.set_status(StatusValue::Pending);
+        return Ok(draft.decide(Because::ParameterRefused { message: problem.to_string() }, None, None));
+    }
     if let Some(until) = draft.status.next_attempt_at.as_ref().map(|time| time.0)
         && until > draft.now
     {
+        tell_unpaused(&mut draft);
         draft.set_status(StatusValue::InProgress);
         let because = Because::BackingOff { place: draft.place(), until };
         return Ok(draft.decide(because, None, Some(until)));
     }
+    match obstacle(&draft, snapshot)? {
+        Some(Obstacle { because, effect, wake }) => {
+            waiting(&mut draft);
+            Ok(draft.decide(because, effect, Some(wake)))
+        }
+        None => Ok(record_launch(draft, plan)),
+    }
+}
+
+/// What stands in the way of a Job, and what to do about it.
+pub(super) struct Obstacle {
+    pub because: Because,
+    pub effect: Option<Effect>,
+    pub wake: Timestamp,
+}
+
+/// Invariant "one at a time": no Job is asked for, not even one that was recorded before, unless the lock is held and
+/// nothing of the mutex is unfinished.
+pub(super) fn obstacle(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Option<Obstacle>, Facet> {
+    let soon = draft.in_seconds(ENDING_POLL_SECONDS);
     match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
         LockSeen::Ours => {}
         LockSeen::Free => {
-            waiting(&mut draft);
-            let wake = Some(draft.now);
-            return Ok(draft.decide(Because::Starting, Some(Effect::TakeLock), wake));
+            let effect = Some(Effect::TakeLock);
+            return Ok(Some(Obstacle { because: Because::Starting, effect, wake: draft.now }));
         }
         LockSeen::Held { holder } => {
-            waiting(&mut draft);
-            let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
-            return Ok(draft.decide(Because::LockLost { holder: holder.clone() }, None, wake));
+            let because = Because::LockLost { holder: holder.clone() };
+            return Ok(Some(Obstacle { because, effect: None, wake: soon }));
         }
     }
     // Right after a Job of ours was seen terminal under our lock nothing else of the mutex can have started.
-    if !draft.just_folded
-        && let MutexUse::Busy { what, ending } = snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)?
-    {
-        waiting(&mut draft);
-        let because = busy(&draft, what, ending.as_ref());
-        let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
-        return Ok(draft.decide(because, None, wake));
+    if draft.just_folded {
+        return Ok(None);
     }
-    Ok(record_launch(draft, plan))
+    Ok(match snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
+        MutexUse::Quiet => None,
+        MutexUse::Busy { what, ending } => {
+            Some(Obstacle { because: busy(draft, what, ending.as_ref()), effect: None, wake: soon })
+        }
+    })
 }
 
 /// What is still unfinished under the mutex, or which pod of it is stuck.
-pub(super) fn busy(
-    draft: &Draft<'_>,
-    what: &[String],
-    ending: Option<&(String, Option<String>, k8s_openapi::jiff::Timestamp)>,
-) -> Because {
-    match ending {
-        Some((pod, node, since)) if draft.now.duration_since(*since).as_secs() >= STUCK_SECONDS => {
-            Because::PodStuck { pod: pod.clone(), node: node.clone().unwrap_or_else(|| "(none)".to_owned()) }
-        }
-        Some(_) | None => Because::WaitingForPods { what: what.join(", ") },
-    }
+fn busy(draft: &Draft<'_>, what: &[String], ending: Option<&(String, Option<String>, Timestamp)>) -> Because {
+    stuck(draft, ending).unwrap_or_else(|| Because::WaitingForPods { what: what.join(", ") })
+}
+
+/// The pod that has been ending for too long, if there is one.
+pub(super) fn stuck(draft: &Draft<'_>, ending: Option<&(String, Option<String>, Timestamp)>) -> Option<Because> {
+    let (pod, node, since) = ending?;
+    let long_ago = draft.now.duration_since(*since).as_secs() >= STUCK_SECONDS;
+    long_ago.then(|| Because::PodStuck { pod: pod.clone(), node: node.clone().unwrap_or_else(|| "(none)".to_owned()) })
 }
 
 fn waiting(draft: &mut Draft<'_>) {
+    tell_unpaused(draft);
     let started = draft.status.started_at.is_some();
     draft.set_status(if started { StatusValue::InProgress } else { StatusValue::Pending });
 }
 
-/// Invariant "intent before effect": this write names the Job, the attempt and the fencing token before the Job exists.
-pub(super) fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
+/// Answers the request that ended a pause, whatever comes next.
+pub(super) fn tell_unpaused(draft: &mut Draft<'_>) {
+    let place = draft.place();
     let step = draft.step();
-    let unpaused = draft.status.pause.take();
+    match draft.status.pause.take().map(|pause| pause.reason) {
+        Some(PauseReason::Suspended) => {
+            draft.notice(NoticeReason::Resumed, format!("going on with {place}"));
+            draft.remember(NoticeReason::Resumed, None);
+        }
+        Some(PauseReason::Fence | PauseReason::AutoFence) => {
+            draft.notice(NoticeReason::Unpaused, format!("going on into {step}"));
+            draft.remember(NoticeReason::Unpaused, None);
+        }
+        None => {}
+    }
+}
+
+/// Invariant "intent before effect": this write names the Job, the attempt and the fencing token before the Job exists.
+fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
+    let step = draft.step();
+    tell_unpaused(&mut draft);
     let name = draft.status.task.clone().unwrap_or_default();
     let Some(task) = plan.task(step, &name) else {
         let message = format!("the plan of this run has no task {name:?} in {step}");
@@ -156,13 +209,13 @@ pub(super) fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
     let entering = !draft.status.entered;
     let attempt = match (draft.status.attempt, &draft.status.next_attempt_at) {
         (None, _) => 1,
-        (Some(attempt), Some(_)) => attempt + 1,
+        (Some(attempt), Some(_)) => attempt.saturating_add(1),
         (Some(attempt), None) => attempt,
     };
     if draft.status.attempt != Some(attempt) {
         draft.status.jobs_missing = None;
     }
-    let launch = (draft.status.launch.unwrap_or(0) + 1).max(draft.now.as_second());
+    let launch = draft.status.launch.unwrap_or(0).saturating_add(1).max(draft.now.as_second());
     let job = job_name(draft.name(), draft.uid(), launch);
     let now = draft.time();
 
@@ -185,17 +238,6 @@ pub(super) fn record_launch(mut draft: Draft<'_>, plan: &Plan) -> Decision {
     record.job = Some(job.clone());
 
     let place = draft.place();
-    match unpaused.map(|pause| pause.reason) {
-        Some(PauseReason::Suspended) => {
-            draft.notice(NoticeReason::Resumed, format!("going on with {place}"));
-            draft.remember(NoticeReason::Resumed, None);
-        }
-        Some(PauseReason::Fence | PauseReason::AutoFence) => {
-            draft.notice(NoticeReason::Unpaused, format!("going on into {step}"));
-            draft.remember(NoticeReason::Unpaused, None);
-        }
-        None => {}
-    }
     if entering {
         draft.notice(NoticeReason::StepEntered, format!("entered {step}: task {name} runs as Job {job}"));
     } else if first {

@@ -72,8 +72,8 @@ fn view(type_: ConditionType, status: &'static str, reason: &'static str, messag
 fn sentence(status: &RelocationStatus, because: &Because) -> (&'static str, String) {
     match (&status.failure, &status.pause) {
         (Some(failure), _) => (failure.reason.as_str(), format!("{} (failure {})", failure.message, failure.id)),
-        (None, Some(pause)) => (paused_reason(pause.reason), pause.message.clone()),
-        (None, None) => (because.reason(), because.message()),
+        (None, Some(pause)) if because.flow() != Flow::Stalled => (paused_reason(pause.reason), pause.message.clone()),
+        (None, Some(_) | None) => (because.reason(), because.message()),
     }
 }
 

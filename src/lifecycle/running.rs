@@ -1,15 +1,15 @@
 //! A task runs: its Job is there, or should be.
 
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::because::Because;
 use super::decide::{self, ENDING_POLL_SECONDS};
 use super::draft::{Decision, Draft, Effect, NoticeReason};
 use super::fold;
-use super::launch::{self, STUCK_SECONDS};
+use super::launch::{self, Obstacle, STUCK_SECONDS};
 use super::plan::Plan;
 use super::project;
-use super::snapshot::{CreateRefusal, Facet, JobSeen, MutexUse, PodSeen, Snapshot};
+use super::snapshot::{CreateRefusal, Facet, JobSeen, PodSeen, Snapshot};
 use crate::api::{FailureReason, StatusValue};
 
 /// How long a pod may take to become ready before its waiting reason is shown: longer than most images take to pull,
@@ -23,7 +23,7 @@ const CREATION_GRACE: SignedDuration = SignedDuration::from_secs(10);
 const MISSING_LIMIT: i32 = 3;
 
 /// How often to ask again for what nobody announces.
-const POLL_SECONDS: i64 = 10;
+pub(super) const POLL_SECONDS: i64 = 10;
 
 /// Judges the Job that `status.job` names. Terminal ones were folded before.
 pub(super) fn judge(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> Result<Decision, Facet> {
@@ -73,10 +73,11 @@ fn judge_unready(
     draft: Draft<'_>,
     snapshot: &Snapshot<'_>,
     job: String,
-    stuck_at: Option<k8s_openapi::jiff::Timestamp>,
+    stuck_at: Option<Timestamp>,
 ) -> Result<Decision, Facet> {
     let launched_at = draft.status.launched_at.as_ref().map_or(draft.now, |time| time.0);
-    let patience_ends = launched_at + SignedDuration::from_secs(READY_GRACE_SECONDS);
+    let grace = SignedDuration::from_secs(READY_GRACE_SECONDS);
+    let patience_ends = launched_at.saturating_add(grace).unwrap_or(Timestamp::MAX);
     if draft.now < patience_ends {
         let because = running(&draft, job);
         return Ok(draft.decide(because, None, decide::earliest(Some(patience_ends), stuck_at)));
@@ -124,11 +125,18 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
     let name = draft.status.task.clone().unwrap_or_default();
     let task = plan.task(step, &name);
 
+    if let Some(CreateRefusal::Invalid(message)) = &snapshot.create_refusal {
+        let message = format!("the API server refuses the Job of {}: {message}", draft.place());
+        return Ok(decide::end_without_success(draft, FailureReason::JobRefused, message));
+    }
+    if snapshot.create_refusal == Some(CreateRefusal::NameTaken) || matches!(snapshot.job, JobSeen::Foreign { .. }) {
+        draft.status.job = None;
+        return launch::launch(draft, snapshot, plan);
+    }
+    if let Some(Obstacle { because, effect, wake }) = launch::obstacle(&draft, snapshot)? {
+        return Ok(draft.decide(because, effect, Some(wake)));
+    }
     match (&snapshot.create_refusal, task) {
-        (Some(CreateRefusal::Invalid(message)), _) => {
-            let message = format!("the API server refuses the Job of {}: {message}", draft.place());
-            return Ok(decide::end_without_success(draft, FailureReason::JobRefused, message));
-        }
         (Some(CreateRefusal::Forbidden(message)), Some(task)) => {
             if age.as_secs() < task.timeout_seconds {
                 let wake = Some(draft.in_seconds(POLL_SECONDS));
@@ -143,16 +151,7 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
             let because = after_failed_attempt(&draft);
             return Ok(draft.decide(because, None, wake));
         }
-        (Some(CreateRefusal::NameTaken), _) => return Ok(launch::record_launch(draft, plan)),
-        (Some(CreateRefusal::Forbidden(_)), None) | (None, _) => {}
-    }
-    if matches!(snapshot.job, JobSeen::Foreign { .. }) {
-        return Ok(launch::record_launch(draft, plan));
-    }
-    if let MutexUse::Busy { what, ending } = snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
-        let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
-        let because = launch::busy(&draft, what, ending.as_ref());
-        return Ok(draft.decide(because, None, wake));
+        (Some(_) | None, _) => {}
     }
     let known = matches!(snapshot.job, JobSeen::Missing { known: true });
     if !known && age < CREATION_GRACE {
@@ -160,7 +159,7 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
         let wake = Some(draft.in_seconds(READY_GRACE_SECONDS));
         return Ok(draft.decide(because, Some(Effect::CreateJob(Box::new(plan.clone()))), wake));
     }
-    let missing = draft.status.jobs_missing.unwrap_or(0) + 1;
+    let missing = draft.status.jobs_missing.unwrap_or(0).saturating_add(1);
     let lost = draft.status.job.take().unwrap_or_default();
     draft.notice(NoticeReason::JobMissing, format!("{}: the Job {lost} is gone without a result", draft.place()));
     match task {
@@ -174,7 +173,7 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
         }
         Some(_) | None => {
             draft.status.jobs_missing = Some(missing);
-            Ok(launch::record_launch(draft, plan))
+            launch::launch(draft, snapshot, plan)
         }
     }
 }

@@ -1,1 +1,8 @@
+//! Tests by rule, and random histories around the judgement.
+//!
+//! A test's name is the rule as a sentence. The world in which histories play is in [`world`].
 
+mod breaks;
+mod fixtures;
+mod histories;
+mod world;

@@ -1,0 +1,197 @@
+//! Bytes of files: read, hashed and written, holes kept.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::entry::Digest;
+use super::error::{Error, Side};
+use super::tree::Facts;
+
+/// Bytes moved at a time: large enough that system calls do not count, small enough for the processor's cache.
+const CHUNK: usize = 256 * 1024;
+
+/// Which end of a copy failed.
+#[derive(Debug)]
+pub enum Failed {
+    /// Reading.
+    Read(io::Error),
+    /// Writing.
+    Write(io::Error),
+}
+
+impl Failed {
+    /// The error for a copy of `path` from one tree to another.
+    #[must_use]
+    pub fn into_error(self, from: Side, to: Side, path: &[u8]) -> Error {
+        match self {
+            Self::Read(source) => Error::access("read", from, path, source),
+            Self::Write(source) => Error::access("write", to, path, source),
+        }
+    }
+}
+
+/// Reads a file from its start to its end and says how long it is and what its digest is.
+pub fn digest(from: &OwnedFd) -> io::Result<(u64, Digest)> {
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; CHUNK];
+    let mut offset = 0;
+    loop {
+        let read = read_at(from, &mut buffer, offset)?;
+        if read == 0 {
+            return Ok((offset, hasher.finalize().into()));
+        }
+        hasher.update(&buffer[..read]);
+        offset += read as u64;
+    }
+}
+
+/// Copies bytes between files, hashing what it reads.
+#[derive(Debug)]
+pub struct Copier {
+    buffer: Vec<u8>,
+}
+
+impl Default for Copier {
+    fn default() -> Self {
+        Self { buffer: vec![0; CHUNK] }
+    }
+}
+
+impl Copier {
+    /// Copies the file `from`, whose facts are `facts`, into the empty file `to`. Returns how many bytes there were, holes included, and their digest.
+    ///
+    /// Nothing beyond `facts.size` is read: a file that grows for ever does not keep us for ever, and the caller looks afterwards whether it grew.
+    pub fn copy(&mut self, from: &OwnedFd, facts: &Facts, to: &OwnedFd) -> Result<(u64, Digest), Failed> {
+        let mut hasher = blake3::Hasher::new();
+        if facts.allocated >= facts.size {
+            let size = self.copy_range(from, 0, facts.size, to, &mut hasher)?;
+            return Ok((size, hasher.finalize().into()));
+        }
+        let mut offset = 0;
+        while offset < facts.size {
+            let data = next(from, SeekFrom::Data(offset), facts.size).map_err(Failed::Read)?;
+            self.hash_zeros(&mut hasher, data.saturating_sub(offset));
+            let hole = next(from, SeekFrom::Hole(data), facts.size).map_err(Failed::Read)?;
+            offset = self.copy_range(from, data, hole, to, &mut hasher)?;
+            if offset < hole {
+                break;
+            }
+        }
+        rustix::fs::ftruncate(to, offset).map_err(|errno| Failed::Write(errno.into()))?;
+        Ok((offset, hasher.finalize().into()))
+    }
+
+    /// Copies from `start` to `end` or the end of the file, and says where it got to.
+    fn copy_range(
+        &mut self,
+        from: &OwnedFd,
+        start: u64,
+        end: u64,
+        to: &OwnedFd,
+        hasher: &mut blake3::Hasher,
+    ) -> Result<u64, Failed> {
+        let mut offset = start;
+        while offset < end {
+            let want = chunk(end - offset);
+            let read = read_at(from, &mut self.buffer[..want], offset).map_err(Failed::Read)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&self.buffer[..read]);
+            write_all_at(to, &self.buffer[..read], offset).map_err(Failed::Write)?;
+            offset += read as u64;
+        }
+        Ok(offset)
+    }
+
+    fn hash_zeros(&mut self, hasher: &mut blake3::Hasher, mut count: u64) {
+        self.buffer[..chunk(count)].fill(0);
+        while count > 0 {
+            let now = chunk(count);
+            hasher.update(&self.buffer[..now]);
+            count -= now as u64;
+        }
+    }
+}
+
+fn chunk(bytes: u64) -> usize {
+    usize::try_from(bytes).map_or(CHUNK, |bytes| bytes.min(CHUNK))
+}
+
+/// Where the next data or the next hole starts, at most `end`.
+fn next(file: &OwnedFd, from: SeekFrom, end: u64) -> io::Result<u64> {
+    match rustix::fs::seek(file, from) {
+        Ok(offset) => Ok(offset.min(end)),
+        Err(Errno::NXIO) => Ok(end),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn read_at(file: &OwnedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match rustix::io::pread(file, &mut *buffer, offset) {
+            Err(Errno::INTR) => {}
+            other => return other.map_err(Into::into),
+        }
+    }
+}
+
+fn write_all_at(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(file, bytes, offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                offset += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+
+    /// Writes `pieces` at their offsets, copies the file, and compares content, digest and holes.
+    fn check(pieces: &[(u64, &[u8])], size: u64) {
+        let mut from = tempfile::tempfile().unwrap();
+        let to = tempfile::tempfile().unwrap();
+        let mut expected = vec![0; usize::try_from(size).unwrap()];
+        from.set_len(size).unwrap();
+        for (offset, bytes) in pieces {
+            from.seek(SeekFrom::Start(*offset)).unwrap();
+            from.write_all(bytes).unwrap();
+            let start = usize::try_from(*offset).unwrap();
+            expected[start..start + bytes.len()].copy_from_slice(bytes);
+        }
+        from.sync_all().unwrap();
+        let (from, to) = (OwnedFd::from(from), OwnedFd::from(to));
+        let facts = Facts::of(&from).unwrap();
+        let copied = Copier::default().copy(&from, &facts, &to).unwrap();
+        assert_eq!(copied, (size, Digest::of(&expected)));
+        assert_eq!(digest(&to).unwrap(), copied);
+        rustix::fs::fsync(&to).unwrap();
+        assert!(Facts::of(&to).unwrap().allocated <= facts.allocated, "holes were filled");
+    }
+
+    #[test]
+    fn files_with_and_without_holes_are_copied_exactly() {
+        let block = [7; 4096];
+        check(&[], 0);
+        check(&[(0, b"x")], 1);
+        check(&[(0, &vec![1; 3 * CHUNK + 5])], 3 * CHUNK as u64 + 5);
+        check(&[], 5 << 20);
+        check(&[(0, &block)], 5 << 20);
+        check(&[(1 << 20, &block), (3 << 20, &block)], 5 << 20);
+        check(&[((5 << 20) - 4096, &block)], 5 << 20);
+        check(&[(1 << 20, b"x")], (5 << 20) + 1);
+    }
+}

@@ -1,0 +1,163 @@
+//! The porter: the built-in programs that a relocation's steps run to move a directory tree between two volumes.
+//!
+//! One subcommand for each step, tied together by the workspace (see [`workspace`]) and the manifest in it (see [`manifest`]):
+//!
+//! | step | subcommand | reads | writes |
+//! |---|---|---|---|
+//! | `UPLOADING` | [`upload`] | source | workspace |
+//! | `PREPROCESSING` | [`preprocess`] | workspace, target | nothing that stays |
+//! | `VALIDATING` | [`validate`] | workspace | nothing |
+//! | `IMPORTING` | [`import`] | workspace, target | target |
+//! | `POSTPROCESSING` | [`postprocess`] | target, manifest | modes and times at the target |
+//! | `NOTIFYING` | [`notify`] | manifest | an HTTP POST |
+//!
+//! **Invariant: killed at any instruction, started again, the same end.** Every step is safe to repeat and to interrupt; `tests/mover.rs` does both at random.
+//! **Invariant: the source is only read**, and nothing at the target is ever replaced.
+//!
+//! What survives a move: contents, names of any bytes, directories (empty ones too), symbolic links (never followed), hard links, holes, modes and times.
+//! What does not yet: owners, extended attributes, access control lists. What is refused: fifos, sockets and devices.
+//!
+//! It knows nothing of Kubernetes but the step contract (environment, exit codes, termination message), which [`settings`], [`error`] and [`outcome`] speak.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+
+use self::arguments::{Arguments, Step, TargetArgument, WorkspaceArgument};
+use self::error::{Disposition, Error};
+use self::outcome::Outcome;
+use self::settings::Settings;
+use self::upload::Empty;
+use self::workspace::Stopped;
+
+pub mod arguments;
+pub mod clock;
+pub mod compare;
+pub mod content;
+pub mod entry;
+pub mod error;
+pub mod fence;
+pub mod import;
+pub mod manifest;
+pub mod notify;
+pub mod outcome;
+pub mod pool;
+pub mod postprocess;
+pub mod preprocess;
+pub mod probe;
+pub mod progress;
+pub mod quoted;
+pub mod scan;
+pub mod settings;
+pub mod stage;
+pub mod tree;
+pub mod upload;
+pub mod validate;
+pub mod walk;
+pub mod workspace;
+
+/// Exit code of a failure that only a person can remove.
+pub const PERMANENT: u8 = 65;
+/// Exit code of a failure that another attempt may not meet.
+pub const TRANSIENT: u8 = 1;
+
+/// Where a step talks to people: progress on `out`, sentences on standard error.
+pub struct Console<'a> {
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+}
+
+impl Console<'_> {
+    /// Logs a sentence. Nobody listening is no reason to stop.
+    pub fn log(&self, sentence: &str) {
+        let _ = writeln!(std::io::stderr(), "{sentence}");
+    }
+}
+
+/// Runs the program: parses, runs one step, delivers its result and says how it ended.
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+    out: &mut dyn Write,
+) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(asked) if !asked.use_stderr() => {
+            let _ = write!(out, "{asked}");
+            return ExitCode::SUCCESS;
+        }
+        Err(wrong) => {
+            let text = wrong.to_string();
+            let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            return conclude(Err(Error::Arguments(sentence.to_owned()).into()), None, out);
+        }
+    };
+    raise_descriptor_limit();
+    let result = Settings::read(variable)
+        .map_err(Stopped::from)
+        .and_then(|settings| run_step(&arguments.step, &settings, &mut Console { out }));
+    conclude(result, arguments.termination_log.as_deref(), out)
+}
+
+fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
+    let at = |argument: &WorkspaceArgument| -> PathBuf {
+        argument.workspace.clone().unwrap_or_else(|| settings.workspace.clone())
+    };
+    match step {
+        Step::Upload { source, allow_empty, workspace } => {
+            let empty = if *allow_empty { Empty::Allow } else { Empty::Refuse };
+            upload::run(source, &at(workspace), empty, settings, console)
+        }
+        Step::Preprocess { target: TargetArgument { target }, workspace } => {
+            preprocess::run(target, &at(workspace), settings, console)
+        }
+        Step::Validate { workspace } => validate::run(&at(workspace), console),
+        Step::Import { target: TargetArgument { target }, workspace } => {
+            import::run(target, &at(workspace), settings, console)
+        }
+        Step::Postprocess { target: TargetArgument { target }, workspace } => {
+            postprocess::run(target, &at(workspace), settings, console)
+        }
+        Step::Notify { url, workspace } => notify::run(url.as_deref(), &at(workspace), settings, console),
+    }
+}
+
+fn conclude(result: Result<Outcome, Stopped>, termination_log: Option<&Path>, out: &mut dyn Write) -> ExitCode {
+    let (outcome, code) = match result {
+        Ok(outcome) => (outcome, ExitCode::SUCCESS),
+        Err(Stopped { error, artifacts }) => {
+            let code = match error.disposition() {
+                Disposition::Permanent => PERMANENT,
+                Disposition::Transient => TRANSIENT,
+            };
+            (Outcome { artifacts, ..Outcome::stopped(&error) }, ExitCode::from(code))
+        }
+    };
+    Console { out: &mut *out }.log(&outcome.message);
+    outcome::deliver(&outcome.render(), termination_log, out);
+    code
+}
+
+/// A deep tree keeps a descriptor open for each level; the soft limit is often far below what is allowed.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Without it only very deep trees fail, and they say so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Ends the process on SIGTERM.
+///
+/// The first process of a container ignores SIGTERM unless it asks for it, so an abort would wait for the grace period.
+/// Every step may end at any instruction, so it ends at once.
+pub fn exit_on_sigterm() {
+    const BY_SIGTERM: i32 = 128 + signal_hook::consts::SIGTERM;
+    let armed = Arc::new(AtomicBool::new(true));
+    // Fails for signals that cannot be handled, which this is not; without it only the grace period is lost.
+    let _ = signal_hook::flag::register_conditional_shutdown(signal_hook::consts::SIGTERM, BY_SIGTERM, armed);
+}

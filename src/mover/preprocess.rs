@@ -1,0 +1,288 @@
+//! `preprocess`: finds everything that would stop `import`, before anything is written.
+//!
+//! It looks at the staged copy (there, and of the right type and size; its bytes are `validate`'s business),
+//! and at the target: names, sizes, links, room, and what is there already.
+//! Every problem is a sentence of its own in `reports/preprocess-problems.txt`; any makes the step fail for good, because only a person can remove it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use super::compare;
+use super::entry::{Content, Digest, Entry};
+use super::error::{At, Error, Side};
+use super::fence::Fence;
+use super::manifest::{self, Picker, Reader};
+use super::outcome::Outcome;
+use super::probe::Probe;
+use super::progress::Progress;
+use super::quoted::Quoted;
+use super::settings::Settings;
+use super::tree::{Cursor, Dir, split};
+use super::walk::{Join, Pair};
+use super::workspace::{Problems, Stopped, Workspace};
+use super::{Console, clock};
+
+/// Below this, how much room a file takes on one file system says nothing about another (small files may be kept in the inode).
+const SMALL: u64 = 64 * 1024;
+
+/// Runs the step.
+pub fn run(target: &Path, workspace: &Path, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
+    let workspace = Workspace::open(workspace)?;
+    let totals = manifest::check(&workspace.root)?;
+    let target = Dir::open_root(target, Side::Target)?;
+    let fence = Fence::look(&target, settings.launch.as_ref())?;
+    let mut problems = Problems::new(&workspace, "reports/preprocess-problems.txt");
+    check_stage(&workspace, &mut problems)?;
+    if let Some(stopped) =
+        problems.into_error("the staged copy is not what the manifest says; start over with a retry of the relocation")
+    {
+        return Err(stopped);
+    }
+    let mut check = Check {
+        problems: Problems::new(&workspace, "reports/preprocess-problems.txt"),
+        probe: Probe::new(&target, &fence)?,
+        staged: Cursor::new(workspace.data()?),
+        block: 0,
+        need: Room::default(),
+        present: 0,
+        foreign: 0,
+    };
+    let volume = rustix::fs::fstatvfs(&target).at("measure", Side::Target, b".")?;
+    check.block = volume.f_frsize.max(1);
+    let mut progress = Progress::new(console.out, clock::now, totals.files);
+    let mut join = Join::new(target.clone(), Reader::open(&workspace.root)?)?;
+    while let Some(pair) = join.next_pair()? {
+        progress.advance(check.pair(pair, &fence)?);
+    }
+    progress.finish();
+    if check.probe.is_blind_to_case()? {
+        find_collisions(&workspace, &mut check.problems)?;
+    }
+    // File systems that make inodes as they go say that they have none.
+    let inodes = if volume.f_files == 0 { u64::MAX } else { volume.f_favail };
+    // And those that do not count blocks (some in memory, some over the network) that they have no size.
+    let bytes = if volume.f_blocks == 0 { u64::MAX } else { volume.f_bavail.saturating_mul(volume.f_frsize) };
+    let free = Room { bytes, inodes };
+    check.room(free);
+    let Check { problems, need, present, foreign, .. } = check;
+    if let Some(stopped) = problems.into_error("the target cannot take the data as they are") {
+        return Err(stopped);
+    }
+    Ok(Outcome {
+        counts: BTreeMap::from([
+            ("files", totals.files),
+            ("neededBytes", need.bytes),
+            ("freeBytes", free.bytes),
+            ("neededInodes", need.inodes),
+            ("alreadyThere", present),
+            ("foreign", foreign),
+        ]),
+        ..Outcome::said(format!(
+            "the target can take all {} entries: {} bytes and {} inodes are needed, {} bytes are free",
+            totals.entries, need.bytes, need.inodes, free.bytes
+        ))
+    })
+}
+
+/// Compares the staged copy with the manifest, without reading files.
+fn check_stage(workspace: &Workspace, problems: &mut Problems) -> Result<(), Error> {
+    let mut join = Join::new(workspace.data()?, Reader::open(&workspace.root)?)?;
+    while let Some(pair) = join.next_pair()? {
+        match pair {
+            Pair::Missing(entry) => {
+                problems.add(format!("the staged copy of {} is missing", Quoted(entry.path.as_bytes())));
+            }
+            Pair::Extra(found) => problems.add(format!("{} is staged but not in the manifest", Quoted(&found.path))),
+            Pair::Both(entry, found) => {
+                if let Some(difference) = compare::outside(&entry, &found.parent, &found.facts)? {
+                    problems.add(format!("the staged copy of {} {difference}", Quoted(&found.path)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Room {
+    bytes: u64,
+    inodes: u64,
+}
+
+struct Check<'a> {
+    problems: Problems,
+    probe: Probe<'a>,
+    staged: Cursor,
+    block: u64,
+    need: Room,
+    present: u64,
+    foreign: u64,
+}
+
+impl Check<'_> {
+    /// Judges one path and says how many files it was.
+    fn pair(&mut self, pair: Pair, fence: &Fence) -> Result<u64, Error> {
+        match pair {
+            Pair::Extra(found) => {
+                let is_known = fence.is_leftover(found.name())
+                    || fence.is_record(&found.path)
+                    || found.facts.is_lost_and_found(&found.path);
+                self.foreign += u64::from(!is_known);
+                Ok(0)
+            }
+            Pair::Missing(entry) => {
+                self.name(&entry);
+                self.holdable(&entry)?;
+                self.add_need(&entry)?;
+                Ok(u64::from(matches!(entry.content, Content::File { .. })))
+            }
+            Pair::Both(entry, found) => {
+                if let Some(difference) = compare::whole(&entry, &found.parent, &found.facts)? {
+                    self.problems.add(format!(
+                        "{} exists at the target and {difference}; move it away or choose another target",
+                        Quoted(&found.path)
+                    ));
+                }
+                let is_file = u64::from(matches!(entry.content, Content::File { .. }));
+                self.present += is_file;
+                Ok(is_file)
+            }
+        }
+    }
+
+    fn name(&mut self, entry: &Entry) {
+        let path = entry.path.as_bytes();
+        let name = split(path).1;
+        let longest = self.probe.longest_name;
+        if name.len() as u64 > longest {
+            self.problems.add(format!(
+                "the name of {} has {} bytes and the target holds {longest}; shorten it at the source",
+                Quoted(path),
+                name.len()
+            ));
+        } else if let Some(forbidden) = self.probe.forbidden_in(name) {
+            let what =
+                forbidden.map_or_else(|| "bytes that are not UTF-8".to_owned(), |byte| Quoted(&[byte]).to_string());
+            self.problems.add(format!(
+                "the target does not allow {what} in the name of {}; rename it at the source",
+                Quoted(path)
+            ));
+        }
+    }
+
+    fn holdable(&mut self, entry: &Entry) -> Result<(), Error> {
+        let path = Quoted(entry.path.as_bytes());
+        match &entry.content {
+            Content::Directory => {}
+            Content::Link { .. } => {
+                if !self.probe.holds_links()? {
+                    self.problems.add(format!("the target has no symbolic links for {path}; choose another volume"));
+                }
+            }
+            Content::File { link_of: Some(_), .. } => {
+                if !self.probe.holds_hard_links()? {
+                    self.problems.add(format!("the target has no hard links for {path}; choose another volume, or make it a file of its own at the source"));
+                }
+            }
+            Content::File { size, .. } => {
+                if *size > u64::from(u32::MAX) / 2 && !self.probe.holds_size(*size)? {
+                    self.problems
+                        .add(format!("the target holds no file of {size} bytes like {path}; choose another volume"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_need(&mut self, entry: &Entry) -> Result<(), Error> {
+        match &entry.content {
+            Content::File { link_of: Some(_), .. } => {}
+            Content::File { size, .. } => {
+                let path = entry.path.as_bytes();
+                let staged = self.staged.parent(path)?.look(split(path).1).at("look at", Side::Workspace, path)?;
+                let allocated = staged.map_or(*size, |staged| staged.allocated);
+                let bytes = if *size > SMALL { allocated.min(*size) } else { *size };
+                self.need.bytes += bytes.next_multiple_of(self.block);
+                self.need.inodes += 1;
+            }
+            Content::Directory | Content::Link { .. } => {
+                self.need.bytes += self.block;
+                self.need.inodes += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn room(&mut self, free: Room) {
+        if self.need.bytes > free.bytes {
+            self.problems.add(format!(
+                "'.' of the target has {} bytes free and {} are needed; enlarge the target's volume or free space on it",
+                free.bytes, self.need.bytes
+            ));
+        }
+        if self.need.inodes > free.inodes {
+            self.problems.add(format!(
+                "'.' of the target has {} inodes free and {} are needed; use a volume with more inodes or remove files",
+                free.inodes, self.need.inodes
+            ));
+        }
+    }
+}
+
+/// Names that differ in case only. Needs one small record for each path, and only for a target that is blind to case.
+fn find_collisions(workspace: &Workspace, problems: &mut Problems) -> Result<(), Error> {
+    let mut reader = Reader::open(&workspace.root)?;
+    let mut picker = Picker::open(&workspace.root)?;
+    let mut seen: HashMap<[u8; 16], u64> = HashMap::new();
+    loop {
+        let offset = reader.offset();
+        let Some(entry) = reader.next_entry()? else {
+            return Ok(());
+        };
+        if let Some(earlier) = seen.insert(folded(entry.path.as_bytes()), offset) {
+            let other = picker.pick(earlier)?;
+            problems.add(format!(
+                "{} and {} differ only in case, which the target does not tell apart; rename one of them at the source",
+                Quoted(other.path.as_bytes()),
+                Quoted(entry.path.as_bytes())
+            ));
+        }
+    }
+}
+
+fn folded(path: &[u8]) -> [u8; 16] {
+    let digest = Digest::of(String::from_utf8_lossy(path).to_lowercase().as_bytes());
+    let (half, _) = digest.as_bytes().split_at(16);
+    half.try_into().expect("half of 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_differ_in_case_only_are_both_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let workspace = Workspace::open(temporary.path()).unwrap();
+        let header = manifest::Header::new(String::new(), Vec::new(), false);
+        let mut writer = manifest::Writer::create(&workspace.root, manifest::PARTIAL, &header).unwrap();
+        for path in ["A", "B", "B/x", "a", "b", "c"] {
+            let path = path.as_bytes().to_vec().try_into().unwrap();
+            writer
+                .append(&Entry { path, mode: 0, mtime: (0, 0), uid: 0, gid: 0, content: Content::Directory })
+                .unwrap();
+        }
+        writer.finish(manifest::PARTIAL, manifest::NAME).unwrap();
+        let mut problems = Problems::new(&workspace, "reports/test.txt");
+        find_collisions(&workspace, &mut problems).unwrap();
+        assert_eq!(problems.count, 2);
+        assert!(problems.first().unwrap().starts_with("'A' and 'a' differ only in case"), "{problems:?}");
+    }
+
+    #[test]
+    fn names_that_differ_in_case_fold_to_the_same() {
+        assert_eq!(folded("Straße/A".as_bytes()), folded("straße/a".as_bytes()));
+        assert_eq!(folded("ÄB".as_bytes()), folded("äb".as_bytes()));
+        assert_ne!(folded(b"a/b"), folded(b"a-b"));
+    }
+}

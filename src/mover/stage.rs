@@ -1,0 +1,332 @@
+//! The second and third pass of `upload`: copies and hashes, and removes what is staged and no longer at the source.
+
+use std::collections::HashMap;
+
+use super::content::Copier;
+use super::entry::{Bytes, Content, Entry, RelativePath, Seen};
+use super::error::{At, Error, Side};
+use super::fence::Fence;
+use super::manifest::{self, Header, Leftover, Reader, Totals, Writer};
+use super::progress::Progress;
+use super::scan::{check, walk_source};
+use super::tree::{Cursor, Dir, Facts, Kind, Time, split};
+use super::walk::{Found, Join, Pair, Walk};
+use super::workspace::Workspace;
+use super::{clock, pool};
+
+/// Entries between two `syncfs`: what a killed attempt loses at most.
+const EPOCH: usize = 4096;
+/// The same in bytes.
+const EPOCH_BYTES: u64 = 256 << 20;
+/// A file changed less than this before it was read may change again without its times showing it: kernels stamp with a clock tick of up to 10 ms.
+/// Such a file is copied again by the next attempt.
+const TICK_NANOSECONDS: i128 = 50_000_000;
+
+/// Everything that staging needs.
+#[derive(Debug)]
+pub struct Stage {
+    /// The source.
+    pub source: Dir,
+    /// The staged tree.
+    pub data: Dir,
+    /// The right to write into the workspace.
+    pub fence: Fence,
+    /// The workspace.
+    pub workspace: Workspace,
+    /// Room to keep for the manifest.
+    pub manifest_bytes: u64,
+    /// The first line of the manifest to write; its items select what is staged.
+    pub header: Header,
+}
+
+/// One path on its way into the manifest.
+enum Piece {
+    /// Staged. `names` is how many names a file has.
+    Done { entry: Entry, identity: (u64, u64), names: u64 },
+    /// A file to copy.
+    Copy { found: Found, path: RelativePath, to: Dir },
+    /// A further name of a file that comes earlier.
+    Again { facts: Facts, path: RelativePath, to: Dir },
+}
+
+impl pool::Weighed for Piece {
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Copy { found, .. } => found.facts.size,
+            Self::Done { .. } | Self::Again { .. } => 0,
+        }
+    }
+}
+
+impl Stage {
+    /// Stages everything and writes the manifest. Also says how many files an earlier attempt had staged.
+    pub fn copy(&self, progress: &mut Progress) -> Result<(Totals, u64), Error> {
+        let mut writer = Writer::create(&self.workspace.root, manifest::PARTIAL, &self.header)?;
+        writer.reserve(self.manifest_bytes)?;
+        let mut feed = Feed {
+            walk: walk_source(&self.source, &self.header.items)?,
+            leftover: Leftover::open(&self.workspace.root, manifest::PREVIOUS, &self.header.uuid)?,
+            staged: Cursor::new(self.data.clone()),
+            seen: HashMap::new(),
+            reused: 0,
+        };
+        let mut sink = Sink {
+            stage: self,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            firsts: HashMap::new(),
+            staged: Cursor::new(self.data.clone()),
+        };
+        let copied = pool::in_order(
+            || feed.piece(),
+            |copier, piece| self.copy_piece(copier, piece),
+            |piece| {
+                progress.advance(sink.take(piece)?);
+                if sink.pending.len() < EPOCH && sink.pending_bytes < EPOCH_BYTES {
+                    return Ok(());
+                }
+                sink.commit(&mut writer)
+            },
+        );
+        // Also when it failed: what has been staged shall not be staged again.
+        let committed = sink.commit(&mut writer);
+        copied.and(committed)?;
+        let reused = feed.reused;
+        self.fence.check()?;
+        let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
+        self.prune()?;
+        self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
+        Ok((totals, reused))
+    }
+
+    fn copy_piece(&self, copier: &mut Copier, piece: Piece) -> Result<Piece, Error> {
+        let Piece::Copy { found, path, to } = piece else { return Ok(piece) };
+        let Facts { identity, links: names, .. } = found.facts;
+        Ok(Piece::Done { entry: self.copy_file(copier, &found, path, &to)?, identity, names })
+    }
+
+    fn copy_file(&self, copier: &mut Copier, found: &Found, path: RelativePath, to: &Dir) -> Result<Entry, Error> {
+        let changed = || Error::Changed { path: found.path.clone() };
+        let from = match found.parent.open_file(found.name()) {
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::STALE | rustix::io::Errno::LOOP) => {
+                return Err(changed());
+            }
+            other => other.at("open", Side::Source, &found.path)?,
+        };
+        let before = Facts::of(&from).at("look at", Side::Source, &found.path)?;
+        if before.identity != found.facts.identity {
+            return Err(changed());
+        }
+        let started = clock::wall();
+        self.fence.check()?;
+        to.remove_tree(found.name())?;
+        let staged = to.create_file(found.name()).at("create", Side::Workspace, &found.path)?;
+        let (size, digest) = copier.copy(&from, &before, &staged).map_err(|failed| {
+            // A part of a file only takes the room that the lines of the finished ones may need.
+            let _ = to.remove_file(found.name());
+            failed.into_error(Side::Source, Side::Workspace, &found.path)
+        })?;
+        let after = Facts::of(&from).at("look at", Side::Source, &found.path)?;
+        if size != before.size || !after.unchanged_since(&before) {
+            return Err(changed());
+        }
+        let content = Content::File { size, digest, link_of: None, seen: seen(&before, started) };
+        Ok(Entry::new(path, &before, content))
+    }
+
+    /// Removes what earlier attempts staged and the manifest does not have.
+    fn prune(&self) -> Result<(), Error> {
+        let mut join = Join::new(self.data.clone(), Reader::open(&self.workspace.root)?)?;
+        while let Some(pair) = join.next_pair()? {
+            match pair {
+                Pair::Extra(found) => found.parent.remove_tree(found.name())?,
+                // `validate` judges these.
+                Pair::Missing(_) | Pair::Both(..) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Turns the walk into pieces of work, in order. Directories and links are staged right here, so a file's directory is there before the file.
+struct Feed {
+    walk: Walk,
+    leftover: Leftover,
+    staged: Cursor,
+    /// The files met that have several names, and how many of those are still to come.
+    seen: HashMap<(u64, u64), u64>,
+    /// How many files were not copied because an earlier attempt had done it.
+    reused: u64,
+}
+
+impl Feed {
+    fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        let Some(found) = self.walk.next_found()? else { return Ok(None) };
+        let to = self.staged.parent(&found.path)?;
+        let path = RelativePath::try_from(found.path.clone()).expect("a walk joins names that a directory holds");
+        let facts = found.facts;
+        let content = match facts.kind {
+            Kind::Directory => {
+                stage_directory(&to, &found)?;
+                Content::Directory
+            }
+            Kind::Link => {
+                let target = Bytes(found.parent.read_link(found.name()).at("read", Side::Source, &found.path)?);
+                stage_link(&to, &found, &target)?;
+                Content::Link { target }
+            }
+            Kind::File if self.is_again(&facts) => return Ok(Some(Piece::Again { facts, path, to })),
+            Kind::File => match self.reusable(&found, &to)? {
+                Some(content) => content,
+                None => return Ok(Some(Piece::Copy { found, path, to })),
+            },
+            // The scan saw none: it has come since.
+            Kind::Other(_) => return Err(check(&found).err().unwrap_or(Error::Changed { path: found.path })),
+        };
+        let entry = Entry::new(path, &facts, content);
+        Ok(Some(Piece::Done { entry, identity: facts.identity, names: facts.links }))
+    }
+
+    /// Whether this is a further name of a file met before. Remembers only files of which names are still to come.
+    fn is_again(&mut self, facts: &Facts) -> bool {
+        if facts.links < 2 {
+            return false;
+        }
+        match self.seen.get_mut(&facts.identity) {
+            Some(1) => {
+                self.seen.remove(&facts.identity);
+                true
+            }
+            Some(left) => {
+                *left -= 1;
+                true
+            }
+            None => {
+                self.seen.insert(facts.identity, facts.links - 1);
+                false
+            }
+        }
+    }
+
+    /// The content of an earlier attempt's copy, if both it and the source file are as they were then.
+    fn reusable(&mut self, found: &Found, to: &Dir) -> Result<Option<Content>, Error> {
+        let Some(earlier) = self.leftover.find(&found.path) else {
+            return Ok(None);
+        };
+        let Content::File { size, digest, link_of: _, seen: Some(seen) } = earlier.content else {
+            return Ok(None);
+        };
+        let facts = &found.facts;
+        let is_unchanged = size == facts.size
+            && earlier.mtime == facts.mtime
+            && seen == (Seen { ino: facts.identity.1, ctime: facts.ctime });
+        if !is_unchanged {
+            return Ok(None);
+        }
+        let staged = to.look(found.name()).at("look at", Side::Workspace, &found.path)?;
+        let is_staged = staged.is_some_and(|staged| staged.kind == Kind::File && staged.size == size);
+        self.reused += u64::from(is_staged);
+        Ok(is_staged.then_some(Content::File { size, digest, link_of: None, seen: Some(seen) }))
+    }
+}
+
+fn stage_directory(to: &Dir, found: &Found) -> Result<(), Error> {
+    let name = found.name();
+    match to.look(name).at("look at", Side::Workspace, &found.path)? {
+        Some(staged) if staged.kind == Kind::Directory => return Ok(()),
+        Some(_) => to.remove_file(name).at("replace", Side::Workspace, &found.path)?,
+        None => {}
+    }
+    to.create_dir(name).at("create", Side::Workspace, &found.path)
+}
+
+fn stage_link(to: &Dir, found: &Found, target: &Bytes) -> Result<(), Error> {
+    let name = found.name();
+    match to.look(name).at("look at", Side::Workspace, &found.path)? {
+        Some(staged) if staged.kind == Kind::Link && to.read_link(name).is_ok_and(|now| now == target.0) => {
+            return Ok(());
+        }
+        Some(_) => to.remove_tree(name)?,
+        None => {}
+    }
+    rustix::fs::symlinkat(target.as_bytes(), to, name).at("create", Side::Workspace, &found.path)
+}
+
+/// How the file will be recognised, unless it may still change without showing it.
+fn seen(facts: &Facts, now: Time) -> Option<Seen> {
+    let nanoseconds = |time: Time| i128::from(time.0) * 1_000_000_000 + i128::from(time.1);
+    let is_settled = nanoseconds(facts.ctime) + TICK_NANOSECONDS < nanoseconds(now);
+    is_settled.then_some(Seen { ino: facts.identity.1, ctime: facts.ctime })
+}
+
+/// Takes finished pieces in order, makes them durable and writes their lines.
+struct Sink<'a> {
+    stage: &'a Stage,
+    pending: Vec<Entry>,
+    pending_bytes: u64,
+    /// First names of files that have several, and how many names are still to come.
+    firsts: HashMap<(u64, u64), (Entry, u64)>,
+    staged: Cursor,
+}
+
+impl Sink<'_> {
+    /// Takes one piece and says how many files it was.
+    fn take(&mut self, piece: Piece) -> Result<u64, Error> {
+        let entry = match piece {
+            Piece::Copy { .. } => unreachable!("the pool copies every such piece"),
+            Piece::Done { entry, identity, names } => {
+                if names > 1 && matches!(entry.content, Content::File { .. }) {
+                    self.firsts.insert(identity, (entry.clone(), names - 1));
+                }
+                entry
+            }
+            Piece::Again { facts, path, to } => self.link(&facts, path, &to)?,
+        };
+        let mut files = 0;
+        if let Content::File { size, .. } = &entry.content {
+            files = 1;
+            self.pending_bytes += size;
+        }
+        self.pending.push(entry);
+        Ok(files)
+    }
+
+    /// Stages a further name of a file whose first name is staged.
+    fn link(&mut self, facts: &Facts, path: RelativePath, to: &Dir) -> Result<Entry, Error> {
+        let (first, left) = self.firsts.get_mut(&facts.identity).expect("the first name comes before the others");
+        *left -= 1;
+        let is_last = *left == 0;
+        let first = first.clone();
+        if is_last {
+            self.firsts.remove(&facts.identity);
+        }
+        let Content::File { size, digest, .. } = first.content else { unreachable!("only files are remembered") };
+        let (first_parent, first_name) = (self.staged.parent(first.path.as_bytes())?, split(first.path.as_bytes()).1);
+        let look = |dir: &Dir, name: &[u8]| dir.look(name).at("look at", Side::Workspace, path.as_bytes());
+        let name = split(path.as_bytes()).1;
+        let first_staged = look(&first_parent, first_name)?;
+        let staged = look(to, name)?;
+        if staged.map(|staged| staged.identity) != first_staged.map(|first| first.identity) {
+            to.remove_tree(name)?;
+            rustix::fs::linkat(&first_parent, first_name, to, name, rustix::fs::AtFlags::empty()).at(
+                "link",
+                Side::Workspace,
+                path.as_bytes(),
+            )?;
+        }
+        let content = Content::File { size, digest, link_of: Some(first.path), seen: None };
+        Ok(Entry::new(path, facts, content))
+    }
+
+    fn commit(&mut self, writer: &mut Writer) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        rustix::fs::syncfs(&self.stage.data).at("write", Side::Workspace, b"data")?;
+        for entry in self.pending.drain(..) {
+            writer.append(&entry)?;
+        }
+        self.pending_bytes = 0;
+        writer.flush()
+    }
+}

@@ -1,0 +1,172 @@
+//! The relocation's own volume between the steps.
+//!
+//! ```text
+//! manifest.jsonl            what was staged (see `manifest`)
+//! manifest.jsonl.partial    … while `upload` works
+//! manifest.jsonl.previous   … what killed attempts had finished
+//! data/                     the staged tree, under the names of the source
+//! reports/STEP-problems.txt one sentence a line, when there is more to say than fits into a result
+//! ```
+//!
+//! What is staged belongs to the user who runs the step and can be read by nobody else, whatever its mode at the source;
+//! so all tasks of a relocation run as the same user (or as root). The mode is in the manifest.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::error::{At, Error, Side};
+use super::outcome::Artifact;
+use super::tree::Dir;
+
+const DATA: &[u8] = b"data";
+const REPORTS: &[u8] = b"reports";
+
+/// The opened workspace.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    /// Its root.
+    pub root: Dir,
+    path: PathBuf,
+}
+
+impl Workspace {
+    /// Opens it.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        Ok(Self { root: Dir::open_root(path, Side::Workspace)?, path: path.to_owned() })
+    }
+
+    /// The staged tree, which must exist.
+    pub fn data(&self) -> Result<Dir, Error> {
+        match self.root.open_dir(DATA) {
+            Err(rustix::io::Errno::NOENT) => Err(Error::StageDiffers { path: DATA.to_vec(), problem: "is missing" }),
+            other => other.at("open", Side::Workspace, DATA),
+        }
+    }
+
+    /// The staged tree, created if it does not exist.
+    pub fn ensure_data(&self) -> Result<Dir, Error> {
+        self.root.ensure_dir(DATA).at("create", Side::Workspace, DATA)
+    }
+
+    /// Describes one of its files as an artifact.
+    pub fn artifact(&self, name: &'static str, path: &str) -> Result<Artifact, Error> {
+        let mut parent = self.root.clone();
+        let (above, own_name) = super::tree::split(path.as_bytes());
+        if !above.is_empty() {
+            parent = parent.open_dir(above).at("open", Side::Workspace, above)?;
+        }
+        let fd = parent.open_file(own_name).at("open", Side::Workspace, path.as_bytes())?;
+        let (size_bytes, digest) = super::content::digest(&fd).at("read", Side::Workspace, path.as_bytes())?;
+        Ok(Artifact { name, path: self.shown(path), size_bytes, digest })
+    }
+
+    /// The path as the task's container sees it.
+    #[must_use]
+    pub fn shown(&self, path: &str) -> String {
+        self.path.join(path).to_string_lossy().into_owned()
+    }
+}
+
+/// Most problems that are written down one by one; whoever has more needs the pattern, not the list.
+const LISTED: u64 = 10_000;
+
+/// Collects what is wrong, so that a person gets all of it at once instead of one thing an attempt.
+#[derive(Debug)]
+pub struct Problems {
+    workspace: Workspace,
+    report: &'static str,
+    first: Option<String>,
+    /// How many there are.
+    pub count: u64,
+    out: Option<BufWriter<File>>,
+}
+
+impl Problems {
+    /// Starts with none, and removes the report of an earlier attempt. `report` is a path like `reports/upload-problems.txt`.
+    #[must_use]
+    pub fn new(workspace: &Workspace, report: &'static str) -> Self {
+        let problems = Self { workspace: workspace.clone(), report, first: None, count: 0, out: None };
+        if let Ok(reports) = workspace.root.open_dir(REPORTS) {
+            // An old report that cannot be removed is replaced or not named below.
+            let _ = reports.remove_file(problems.name());
+        }
+        problems
+    }
+
+    /// Adds one sentence.
+    pub fn add(&mut self, sentence: String) {
+        self.count += 1;
+        if self.count == 1 {
+            self.out = self.create();
+        }
+        if let Some(out) = &mut self.out {
+            let line = match self.count {
+                ..=LISTED => writeln!(out, "{sentence}"),
+                _ if self.count == LISTED + 1 => {
+                    writeln!(out, "… and more, which are only counted")
+                }
+                _ => Ok(()),
+            };
+            // A full workspace must not hide the problem itself: its first sentence is in the result.
+            if line.is_err() {
+                self.out = None;
+            }
+        }
+        self.first.get_or_insert(sentence);
+    }
+
+    /// The first one's sentence.
+    #[must_use]
+    pub fn first(&self) -> Option<&str> {
+        self.first.as_deref()
+    }
+
+    /// The report as an artifact, if there is one.
+    pub fn artifact(&mut self) -> Option<Artifact> {
+        self.out.as_mut().and_then(|out| out.flush().ok())?;
+        self.workspace.artifact("problems", self.report).ok()
+    }
+
+    /// One error for all of them, or none.
+    #[must_use]
+    pub fn into_error(mut self, summary: &'static str) -> Option<Stopped> {
+        let first = self.first.take()?;
+        let artifact = self.artifact();
+        let error = if self.count == 1 {
+            Error::Problem(first)
+        } else {
+            let report = if artifact.is_some() {
+                self.workspace.shown(self.report)
+            } else {
+                "no report: the workspace is full".to_owned()
+            };
+            Error::Problems { summary, count: self.count, first: super::quoted::cut(&first, 700), report }
+        };
+        Some(Stopped { error, artifacts: artifact.into_iter().collect() })
+    }
+
+    fn create(&self) -> Option<BufWriter<File>> {
+        let reports = self.workspace.root.ensure_dir(REPORTS).ok()?;
+        reports.create_file(self.name()).ok().map(|fd| BufWriter::new(fd.into()))
+    }
+
+    fn name(&self) -> &'static [u8] {
+        super::tree::split(self.report.as_bytes()).1
+    }
+}
+
+/// Why a step stopped, and the files that tell more.
+#[derive(Debug)]
+pub struct Stopped {
+    /// The error.
+    pub error: Error,
+    /// Reports in the workspace.
+    pub artifacts: Vec<Artifact>,
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self { error, artifacts: Vec::new() }
+    }
+}

@@ -1,0 +1,16 @@
+//! The porter, from outside: the real program on real trees, judged by a comparison that shares no code with it.
+
+#![allow(clippy::unwrap_used, missing_docs)] // a test that cannot go on says where
+
+#[path = "mover/bench.rs"]
+mod bench;
+#[path = "mover/faults.rs"]
+mod faults;
+#[path = "mover/kills.rs"]
+mod kills;
+#[path = "mover/moves.rs"]
+mod moves;
+#[path = "mover/notifies.rs"]
+mod notifies;
+#[path = "mover/refusals.rs"]
+mod refusals;
