@@ -4,7 +4,9 @@
 
 mod boundaries;
 mod breaks;
+mod endings;
 mod fixtures;
 mod histories;
+mod launches;
 mod order;
 mod world;
