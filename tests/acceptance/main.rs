@@ -2,6 +2,13 @@
 //!
 //! The tests watch the API server and the Jobs, not logs. They need a cluster and fail without one.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::similar_names,
+    clippy::struct_field_names,
+    reason = "a test writes as people and kubelets do, and starts what it needs"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 

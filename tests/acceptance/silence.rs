@@ -14,7 +14,8 @@ const HALF_A_MINUTE: Duration = Duration::from_secs(30);
 /// Requests that change something, apart from heartbeats of the cluster itself: leases and the status of nodes.
 fn is_write(request: &str) -> bool {
     let (verb, resource) = request.split_once(' ').unwrap_or_default();
-    matches!(verb, "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE" | "DELETECOLLECTION") && !matches!(resource, "leases" | "nodes/status")
+    matches!(verb, "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE" | "DELETECOLLECTION")
+        && !matches!(resource, "leases" | "nodes/status")
 }
 
 /// Writes that nobody but an operator makes, as the API server counts them.
