@@ -12,5 +12,7 @@ mod jobs;
 mod launches;
 mod order;
 mod plans;
+mod projections;
 mod purity;
+mod totality;
 mod world;

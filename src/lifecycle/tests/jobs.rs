@@ -212,7 +212,8 @@ fn a_job_as_a_whole() {
               ]
             }
           }
-        }"#]].assert_eq(&job);
+        }"#]]
+    .assert_eq(&job);
 }
 
 #[test]
