@@ -78,7 +78,7 @@ fn judge_active(draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: Startable<'_>) 
         Startable::Orphaned(revision) => return Ok(draft.decide(Because::RevisionMissing { revision }, None, None)),
         Startable::Running(plan) => (draft, plan),
         Startable::Fresh(plan) => match launch::prepare(draft, snapshot, plan)? {
-            launch::Prepared::Ready(draft, frozen) => (draft, frozen),
+            launch::Prepared::Ready(draft, frozen) => (*draft, frozen),
             launch::Prepared::NotYet(decision) => return Ok(*decision),
         },
     };
@@ -211,7 +211,7 @@ pub(super) fn succeed(mut draft: Draft<'_>) -> Decision {
 /// Ends by a request or a budget, not by the fault of a task.
 pub(super) fn end_without_success(mut draft: Draft<'_>, reason: FailureReason, message: String) -> Decision {
     let stopping = draft.status.job.clone();
-    draft.fail(FailureCause { reason, message, exit_code: None, recoverable: true });
+    draft.fail(&FailureCause { reason, message, exit_code: None, recoverable: true });
     let because = match stopping {
         Some(job) => Because::StoppingPods { what: format!("job {job}") },
         None => Because::Failed,

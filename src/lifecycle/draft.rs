@@ -278,7 +278,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Ends without success. A Job that still runs is not named any more from here on, so the stray rule deletes it.
-    pub fn fail(&mut self, cause: FailureCause) {
+    pub fn fail(&mut self, cause: &FailureCause) {
         let step = self.step();
         let message = clean_message(&cause.message);
         let id = failure_id(step, self.uid(), self.status.recoveries.unwrap_or(0), self.now);

@@ -165,7 +165,7 @@ pub(super) fn fail_task(
     draft.task_record(step, &task.name).state = WorkState::Failed;
     match task.effective_failure_policy(step) {
         FailurePolicy::Fail => {
-            draft.fail(FailureCause { reason, message, exit_code, recoverable: task.recoverable });
+            draft.fail(&FailureCause { reason, message, exit_code, recoverable: task.recoverable });
         }
         FailurePolicy::Ignore => {
             draft.notice(NoticeReason::TaskFailed, format!("{message}; ignored by the task's failurePolicy"));

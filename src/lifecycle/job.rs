@@ -39,10 +39,15 @@ pub fn build_job(relocation: &Relocation, status: &RelocationStatus, plan: &Plan
         launch: status.launch?,
     };
     let variables = variables(relocation, status, plan, &labels);
-    let mut spec =
-        job_spec(&task.template, task.timeout_seconds, &labels, &variables, workspace_claim(relocation, plan));
+    let mut spec = job_spec(
+        &task.template,
+        task.timeout_seconds,
+        &labels,
+        &variables,
+        workspace_claim(relocation, plan).as_deref(),
+    );
     spec["podFailurePolicy"] = failure_policy(task);
-    Some(job(relocation, status.job.as_deref()?, &labels, spec))
+    Some(job(relocation, status.job.as_deref()?, &labels, &spec))
 }
 
 /// The Job of `onEnd`. It is not part of the mutex.
@@ -67,9 +72,9 @@ pub fn build_end_job(relocation: &Relocation, status: &RelocationStatus, plan: &
     let failure_id = failure.map(|failure| failure.id.clone()).unwrap_or_default();
     variables.push((environment::FAILURE_ID.to_owned(), failure_id));
     let claim = workspace_claim(relocation, plan);
-    let spec = job_spec(&on_end.template, on_end.timeout_seconds, &labels, &variables, claim);
+    let spec = job_spec(&on_end.template, on_end.timeout_seconds, &labels, &variables, claim.as_deref());
     let name = end_job_name(labels.relocation, relocation.metadata.uid.as_deref()?, status.recoveries.unwrap_or(0));
-    Some(job(relocation, &name, &labels, spec))
+    Some(job(relocation, &name, &labels, &spec))
 }
 
 /// A Job as a launch of the template would be, for the API server's dry run when a plan is judged.
@@ -86,7 +91,8 @@ pub fn build_sample_job(name: &str, template: &PodTemplate, task: Option<&TaskSp
     };
     let variables = vec![(environment::NAME.to_owned(), name.to_owned())];
     let claim = has_workspace.then(|| format!("{name}-workspace"));
-    let mut spec = job_spec(template, task.map_or(1, |task| task.timeout_seconds), &labels, &variables, claim);
+    let mut spec =
+        job_spec(template, task.map_or(1, |task| task.timeout_seconds), &labels, &variables, claim.as_deref());
     if let Some(task) = task {
         spec["podFailurePolicy"] = failure_policy(task);
     }
@@ -148,7 +154,7 @@ fn workspace_claim(relocation: &Relocation, plan: &Plan) -> Option<String> {
     Some(workspace_name(relocation.metadata.name.as_deref()?, relocation.metadata.uid.as_deref()?))
 }
 
-fn job(relocation: &Relocation, name: &str, labels: &Labels<'_>, spec: Value) -> Value {
+fn job(relocation: &Relocation, name: &str, labels: &Labels<'_>, spec: &Value) -> Value {
     json!({
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -166,7 +172,7 @@ fn job_spec(
     timeout_seconds: i64,
     labels: &Labels<'_>,
     variables: &[(String, String)],
-    claim: Option<String>,
+    claim: Option<&str>,
 ) -> Value {
     let mut template = Value::Object(template.0.clone());
     // Without its labels a pod would be unseen when the mutex is asked to be quiet, so they replace whatever stands there.

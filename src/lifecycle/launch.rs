@@ -19,7 +19,7 @@ pub(super) const STUCK_SECONDS: i64 = 120;
 /// Whether everything is there that the first launch needs.
 pub(super) enum Prepared<'a, 's> {
     /// It is; this is the plan, frozen.
-    Ready(Draft<'a>, &'s Plan),
+    Ready(Box<Draft<'a>>, &'s Plan),
     /// It is not; this is what to do.
     NotYet(Box<Decision>),
 }
@@ -59,22 +59,18 @@ pub(super) fn prepare<'a, 's>(
     if effect.is_some() {
         return Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))));
     }
-    match frozen {
-        Some(frozen) => {
-            draft.status.plan = Some(PlanInUse {
-                generation: frozen.generation,
-                revision: revision_name(draft.name(), draft.uid(), draft.status.recoveries.unwrap_or(0)),
-            });
-            draft.status.auto_pause_at_step = frozen.auto_pause_at_step(draft.spec.provenance);
-            let step = draft.step();
-            boundary::stand_before(&mut draft, frozen, step);
-            Ok(Prepared::Ready(draft, frozen))
-        }
-        None => {
-            let effect = Some(Effect::FreezePlan(Box::new(plan.clone())));
-            Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))))
-        }
-    }
+    let Some(frozen) = frozen else {
+        let effect = Some(Effect::FreezePlan(Box::new(plan.clone())));
+        return Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))));
+    };
+    draft.status.plan = Some(PlanInUse {
+        generation: frozen.generation,
+        revision: revision_name(draft.name(), draft.uid(), draft.status.recoveries.unwrap_or(0)),
+    });
+    draft.status.auto_pause_at_step = frozen.auto_pause_at_step(draft.spec.provenance);
+    let step = draft.step();
+    boundary::stand_before(&mut draft, frozen, step);
+    Ok(Prepared::Ready(Box::new(draft), frozen))
 }
 
 fn locked(mut draft: Draft<'_>, holder: &str) -> Decision {
@@ -93,7 +89,7 @@ fn locked(mut draft: Draft<'_>, holder: &str) -> Decision {
                 "the mutex {:?} is held by the relocation {holder:?}; wait until it has ended, or set spec.whenLocked to Wait",
                 draft.spec.effective_mutex()
             );
-            draft.fail(FailureCause { reason: FailureReason::Locked, message, exit_code: None, recoverable: true });
+            draft.fail(&FailureCause { reason: FailureReason::Locked, message, exit_code: None, recoverable: true });
             draft.decide(Because::Failed, None, None)
         }
     }

@@ -136,22 +136,19 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
     if let Some(Obstacle { because, effect, wake }) = launch::obstacle(&draft, snapshot)? {
         return Ok(draft.decide(because, effect, Some(wake)));
     }
-    match (&snapshot.create_refusal, task) {
-        (Some(CreateRefusal::Forbidden(message)), Some(task)) => {
-            if age.as_secs() < task.timeout_seconds {
-                let wake = Some(draft.in_seconds(POLL_SECONDS));
-                let because = Because::JobForbidden { message: message.clone() };
-                let effect = Some(Effect::CreateJob(Box::new(plan.clone())));
-                return Ok(draft.decide(because, effect, wake));
-            }
-            let message = format!("the API server did not accept the Job within {} s: {message}", task.timeout_seconds);
-            draft.status.job = None;
-            fold::fail_attempt(&mut draft, plan, step, task, &message, None);
-            let wake = Some(draft.now);
-            let because = after_failed_attempt(&draft);
-            return Ok(draft.decide(because, None, wake));
+    if let (Some(CreateRefusal::Forbidden(message)), Some(task)) = (&snapshot.create_refusal, task) {
+        if age.as_secs() < task.timeout_seconds {
+            let wake = Some(draft.in_seconds(POLL_SECONDS));
+            let because = Because::JobForbidden { message: message.clone() };
+            let effect = Some(Effect::CreateJob(Box::new(plan.clone())));
+            return Ok(draft.decide(because, effect, wake));
         }
-        (Some(_) | None, _) => {}
+        let message = format!("the API server did not accept the Job within {} s: {message}", task.timeout_seconds);
+        draft.status.job = None;
+        fold::fail_attempt(&mut draft, plan, step, task, &message, None);
+        let wake = Some(draft.now);
+        let because = after_failed_attempt(&draft);
+        return Ok(draft.decide(because, None, wake));
     }
     let known = matches!(snapshot.job, JobSeen::Missing { known: true });
     if !known && age < CREATION_GRACE {

@@ -1,5 +1,7 @@
 //! The only place of the porter that asks for the time.
 
+#![expect(clippy::disallowed_methods, reason = "this is the one place")]
+
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::tree::Time;

@@ -2,8 +2,33 @@
 //!
 //! The tests watch the API server and the Jobs, not logs. They need a cluster and fail without one.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::duration_suboptimal_units,
+    clippy::redundant_closure_for_method_calls,
+    clippy::similar_names,
+    clippy::struct_field_names,
+    reason = "a test writes as people and kubelets do, and starts what it needs"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
 mod admission;
+mod failures;
+mod faults;
+mod fences;
+mod input;
+mod races;
+mod silence;
 mod steps;
+
+/// The Jobs of a success by a plan with one task `run` in each step.
+const SIX_WORKS: [&str; 6] = [
+    "UPLOADING/run/1",
+    "PREPROCESSING/run/1",
+    "VALIDATING/run/1",
+    "IMPORTING/run/1",
+    "POSTPROCESSING/run/1",
+    "NOTIFYING/run/1",
+];

@@ -57,9 +57,10 @@ fn a_full_workspace_is_named_and_what_was_staged_is_kept() {
     let steps = with_mounts(
         &bench,
         r#"
-        mount -t tmpfs -o size=1m tmpfs "$ROOT/workspace"
+        mount -t tmpfs -o size=16m tmpfs "$ROOT/workspace"
+        head -c 15728640 /dev/zero > "$ROOT/workspace/ballast"
         step upload --source "$ROOT/source"
-        mount -o remount,size=16m "$ROOT/workspace"
+        rm "$ROOT/workspace/ballast"
         step upload --source "$ROOT/source"
         step validate
         step import --target "$ROOT/target"
@@ -84,12 +85,13 @@ fn a_full_target_is_foreseen_and_what_was_written_is_kept() {
     let steps = with_mounts(
         &bench,
         r#"
-        mount -t tmpfs -o size=1m tmpfs "$ROOT/target"
+        mount -t tmpfs -o size=16m tmpfs "$ROOT/target"
+        head -c 15728640 /dev/zero > "$ROOT/target/ballast"
         step upload --source "$ROOT/source"
         step preprocess --target "$ROOT/target"
         step import --target "$ROOT/target"
         ! find "$ROOT/target" -name '.relocation*' | grep .
-        mount -o remount,size=16m "$ROOT/target"
+        rm "$ROOT/target/ballast"
         step preprocess --target "$ROOT/target"
         step import --target "$ROOT/target"
         step postprocess --target "$ROOT/target"

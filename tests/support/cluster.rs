@@ -17,6 +17,12 @@ use tokio::time::timeout;
 /// The node on which the pods of the tests stand. No real kubelet serves it.
 pub const STUB_NODE: &str = "relocation-stub";
 
+/// The label of every namespace of a test.
+const TEST_LABEL: &str = "relocation.dev/test";
+
+/// No run of the tests takes longer.
+const LONGEST_RUN_SECONDS: i64 = 3600;
+
 const MANAGER: &str = "relocation-acceptance";
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -40,6 +46,7 @@ pub async fn connect() -> Client {
                      run `make cluster-up` and set KUBECONFIG"
                 );
             }
+            sweep(&client).await;
             install_crds(&client).await;
             prepare_node(&client).await;
         })
@@ -125,7 +132,7 @@ pub async fn renew_node_lease(client: &Client) {
 pub async fn create_namespace(client: &Client) -> String {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let namespace = serde_json::from_value(json!({
-        "metadata": { "generateName": "relocation-test-", "labels": { "relocation.dev/test": "acceptance" } }
+        "metadata": { "generateName": "relocation-test-", "labels": { TEST_LABEL: "" } }
     }))
     .expect("a namespace");
     let name = namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace").name_any();
@@ -133,6 +140,18 @@ pub async fn create_namespace(client: &Client) -> String {
     let exists = await_condition(accounts, "default", |account: Option<&ServiceAccount>| account.is_some());
     timeout(DEADLINE, exists).await.expect("the service account of pods in time").expect("a watch of service accounts");
     name
+}
+
+/// Deletes the namespaces of runs that were killed before they could clean up.
+async fn sweep(client: &Client) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let ours = ListParams::default().labels(TEST_LABEL);
+    for namespace in namespaces.list(&ours).await.expect("namespaces") {
+        let age = namespace.creation_timestamp().map(|created| now().duration_since(created.0));
+        if age.is_some_and(|age| age.as_secs() > LONGEST_RUN_SECONDS) {
+            delete_namespace(client, &namespace.name_any()).await;
+        }
+    }
 }
 
 /// Deletes a namespace without waiting for its end.

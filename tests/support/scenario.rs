@@ -11,12 +11,12 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, P
 use kube::{Client, ResourceExt};
 use relocation_operator::api::{Relocation, RelocationPlan, RelocationStatus, StatusValue, Step};
 use serde_json::{Value, json};
-use tokio::sync::RwLock;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{RwLock, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::builders::{PlanBuilder, RelocationBuilder};
 use super::cluster::{connect, create_namespace, delete_namespace};
-use super::gate::Gate;
+use super::gate::{Gate, Held};
 use super::kubelet::{Behaviour, Kubelet, Script};
 use super::operator::Operator;
 use super::record::{Launch, Record, Seen, is_finished, is_terminal};
@@ -101,6 +101,12 @@ impl Scenario {
 
     pub fn gate(&self) -> &Gate {
         self.gate.as_ref().expect("a gate was opened")
+    }
+
+    /// The next request that the gate holds.
+    pub async fn next_held(&self, held: &mut mpsc::UnboundedReceiver<Held>) -> Held {
+        let next = timeout(DEADLINE, held.recv()).await.expect("the operator asks in time");
+        next.expect("the gate is open as long as the scenario")
     }
 
     // Pods
@@ -200,6 +206,11 @@ impl Scenario {
 
     pub fn status(&self, name: &str) -> RelocationStatus {
         self.relocation(name).status.unwrap_or_default()
+    }
+
+    /// The status as the API server has it at this moment, for a test that knows more than the watch has told.
+    pub async fn stored_status(&self, name: &str) -> RelocationStatus {
+        self.relocations().get_status(name).await.expect("the relocation").status.unwrap_or_default()
     }
 
     /// Every Job of a relocation that ever was, in the order of creation, without the one of `onEnd`.

@@ -623,7 +623,7 @@ fn second_reading(old: &Relocation, new: &Relocation) -> BTreeSet<String> {
     refused
 }
 
-/// A repeatable source of choices (SplitMix64).
+/// A repeatable source of choices (`SplitMix64`).
 struct Random(u64);
 
 impl Random {

@@ -145,8 +145,6 @@ pub(super) struct SimJob {
     pub owner: usize,
     pub state: JobState,
     pub deleted_at: Option<Timestamp>,
-    /// It was not named by the status when it was created: its sender was late.
-    pub stray: bool,
     pub created_at: Timestamp,
 }
 
@@ -178,6 +176,7 @@ pub(super) struct SimPod {
     pub job: String,
     pub job_uid: String,
     pub launch: i64,
+    /// Its Job was not named by the status when it was created: its sender was late.
     pub stray: bool,
     pub finished: bool,
     pub deleted_at: Option<Timestamp>,

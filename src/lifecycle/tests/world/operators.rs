@@ -88,6 +88,7 @@ impl World {
         self.now.checked_add(SignedDuration::from_secs(self.operators[operator].skew)).expect("a time")
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "one of the moves, which all have this shape")]
     pub(in super::super) fn observe(&mut self, operator: usize, relocation: usize, behind: usize) -> Checked {
         self.operators[operator].pending = None;
         let Some(stored) = &self.relocations[relocation] else { return Ok(()) };
@@ -352,7 +353,6 @@ impl World {
             owner: relocation,
             state: JobState::Live,
             deleted_at: None,
-            stray,
             created_at: self.now,
         });
         self.pods.push(SimPod {

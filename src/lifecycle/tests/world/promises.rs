@@ -105,8 +105,8 @@ impl World {
         };
         let (owner, name) = (self.jobs[job].owner, self.jobs[job].name.clone());
         let Some(stored) = self.relocations[owner].as_ref().filter(|_| costs) else { return };
-        let status = stored.versions.iter().filter_map(|version| version.status.as_ref());
-        let named = status.filter(|status| status.job.as_ref() == Some(&name)).last();
+        let mut statuses = stored.versions.iter().filter_map(|version| version.status.as_ref());
+        let named = statuses.rfind(|status| status.job.as_ref() == Some(&name));
         if let Some((step, task)) = named.and_then(|status| Some((status.step?, status.task.clone()?))) {
             *self.ledger.failures.entry((owner, step, task)).or_default() += 1;
         }

@@ -1,0 +1,104 @@
+//! What is not written.
+
+use std::time::Duration;
+
+use relocation_operator::api::{StatusValue, Step};
+use serde_json::json;
+
+use crate::SIX_WORKS;
+use crate::support::{Behaviour, a_plan, a_relocation, count_requests, on, run_alone};
+
+/// How long a settled system is watched.
+const HALF_A_MINUTE: Duration = Duration::from_secs(30);
+
+/// Requests that change something, apart from heartbeats of the cluster itself: leases and the status of nodes.
+fn is_write(request: &str) -> bool {
+    let (verb, resource) = request.split_once(' ').unwrap_or_default();
+    matches!(verb, "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE" | "DELETECOLLECTION")
+        && !matches!(resource, "leases" | "nodes/status")
+}
+
+/// Writes that nobody but an operator makes, as the API server counts them.
+///
+/// The Job controller writes the status of Jobs, and the volume controller updates claims: those are not ours.
+/// A Lease of a mutex is created and deleted, never updated; those of the cluster are only updated.
+fn is_write_of_an_operator(request: &str) -> bool {
+    const CREATED: [&str; 6] =
+        ["jobs", "leases", "controllerrevisions", "persistentvolumeclaims", "artifactindices", "relocations"];
+    let (verb, resource) = request.split_once(' ').unwrap_or_default();
+    match verb {
+        "POST" | "DELETE" => CREATED.contains(&resource),
+        "PUT" | "PATCH" | "APPLY" => {
+            matches!(resource, "relocations/status" | "relocations" | "artifactindices" | "jobs")
+        }
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn a_settled_system_writes_nothing() {
+    run_alone(async |scenario| {
+        scenario.create_plan(a_plan("plan").with_six_steps()).await;
+        scenario.script(on(Step::Uploading).relocation("failed"), Behaviour::exit(65, "no"));
+        scenario.start_operator().await;
+        scenario.create(a_relocation("paused").paused_at(Step::Preprocessing)).await;
+        scenario.create(a_relocation("done")).await;
+        scenario.create(a_relocation("failed")).await;
+        scenario.create(a_relocation("waiting").with(json!({ "planRef": { "name": "none" } }))).await;
+        scenario.wait_for("paused", StatusValue::Pause, Step::Preprocessing).await;
+        scenario.wait_for_success("done").await;
+        scenario.wait_for_failure("failed").await;
+        // A plan that is missing is given a minute before it is called missing; the Job controller tidies up as well.
+        scenario.wait_for_quiet(Duration::from_secs(62), Duration::from_secs(200)).await;
+
+        let before = count_requests(&scenario.client).await;
+        let writes_before = written(&scenario.operators[0].page("/metrics").await.expect("the operator's metrics"));
+        let still = scenario.record.seen().versions.len();
+        scenario.wait_for_quiet(HALF_A_MINUTE, HALF_A_MINUTE + Duration::from_secs(1)).await;
+        let after = count_requests(&scenario.client).await;
+        let writes_after = written(&scenario.operators[0].page("/metrics").await.expect("the operator's metrics"));
+
+        let added = after.since(&before).only(is_write);
+        assert_eq!(added.total(), 0, "{added:#?}");
+        assert_eq!(writes_after, writes_before, "the operator's own count");
+        assert_eq!(scenario.record.seen().versions.len(), still, "no relocation was written");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_six_step_success_takes_at_most_twenty_writes_apart_from_events() {
+    run_alone(async |scenario| {
+        let plan = a_plan("plan").with_six_steps().with(json!({ "workspace": { "storage": "1Mi" } }));
+        scenario.create_plan(plan).await;
+        scenario.start_operator().await;
+        scenario
+            .wait(Duration::from_secs(30), "the plan is accepted", |seen| {
+                let status = seen.plans.get("plan")?.status.as_ref()?;
+                status.conditions.iter().any(|condition| condition.status == "True").then_some(())
+            })
+            .await;
+        let before = count_requests(&scenario.client).await;
+        scenario.create(a_relocation("acme")).await;
+        scenario.wait_for_success("acme").await;
+        scenario.wait_for_quiet(Duration::from_secs(3), Duration::from_secs(60)).await;
+        let added = count_requests(&scenario.client).await.since(&before).only(is_write_of_an_operator);
+        assert_eq!(scenario.works("acme"), SIX_WORKS);
+        println!("{added:#?}");
+        // The creation of the relocation is the test's.
+        assert!(added.total() - 1 <= 20, "{} writes: {added:#?}", added.total() - 1);
+    })
+    .await;
+}
+
+/// The operator's own count of its writes, summed over resources and codes.
+fn written(metrics: &str) -> u64 {
+    metrics
+        .lines()
+        .filter(|line| line.starts_with("relocation_api_requests_total{"))
+        .filter(|line| {
+            !["verb=\"get\"", "verb=\"list\"", "verb=\"dry-run\""].iter().any(|reading| line.contains(reading))
+        })
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
