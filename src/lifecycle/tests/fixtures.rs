@@ -51,7 +51,7 @@ pub(super) fn a_spec() -> RelocationSpec {
 }
 
 /// One relocation, its plan, and all that was observed.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Scene {
     pub relocation: Relocation,
     pub plan_spec: RelocationPlanSpec,
