@@ -27,6 +27,9 @@ const MANAGER: &str = "relocation-acceptance";
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long the objects of one namespace may take to go.
+const NAMESPACE_DEADLINE: Duration = Duration::from_secs(120);
+
 /// A client of the cluster, after the kinds and the stub's node are there.
 pub async fn connect() -> Client {
     static PREPARED: OnceCell<()> = OnceCell::const_new();
@@ -163,4 +166,16 @@ pub async fn delete_namespace(client: &Client, namespace: &str) {
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), namespace);
     let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
     let _ = pods.delete_collection(&at_once, &ListParams::default()).await;
+}
+
+/// Waits until the namespaces of tests that are being deleted are gone, with everything that was in them.
+pub async fn await_deletions(client: &Client) {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let listed = namespaces.list(&ListParams::default().labels(TEST_LABEL)).await.expect("namespaces");
+    for namespace in listed.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
+        let (name, uid) = (namespace.name_any(), namespace.uid().unwrap_or_default());
+        let gone = await_condition(namespaces.clone(), &name, conditions::is_deleted(&uid));
+        let waited = timeout(NAMESPACE_DEADLINE, gone).await;
+        waited.unwrap_or_else(|_| panic!("the namespace {name} is not gone in time")).expect("a watch of namespaces");
+    }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{RwLock, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::builders::{PlanBuilder, RelocationBuilder};
-use super::cluster::{connect, create_namespace, delete_namespace};
+use super::cluster::{await_deletions, connect, create_namespace, delete_namespace};
 use super::gate::{Gate, Held};
 use super::kubelet::{Behaviour, Kubelet, Script};
 use super::operator::Operator;
@@ -36,9 +36,11 @@ pub async fn run(body: impl AsyncFnOnce(&mut Scenario)) {
     play(body).await;
 }
 
-/// Runs a scenario while no other one of this process runs.
+/// Runs a scenario while no other one of this process runs, and after the objects of the earlier ones are gone:
+/// the garbage collector's deletes of them would be counted with what the scenario counts.
 pub async fn run_alone(body: impl AsyncFnOnce(&mut Scenario)) {
     let _alone = ALONE.write().await;
+    await_deletions(&connect().await).await;
     play(body).await;
 }
 
