@@ -1,6 +1,6 @@
 //! Recover: a compare-and-swap on the failure's id, exactly one more attempt, by the plan as it is now.
 
-use super::fixtures::{Scene, UID, a_relocation};
+use super::fixtures::{Scene, UID, a_relocation, ours, release};
 use crate::api::{
     DesiredState, FailureReason, LateRequests, PauseReason, RetriedBy, StatusValue, Step, WorkState, revision_name,
 };
@@ -17,7 +17,7 @@ fn id_of(scene: &Scene) -> String {
 
 fn recovered(scene: Scene) -> Scene {
     let id = id_of(&scene);
-    scene.wanting(|spec| spec.recover = Some(id)).with(|scene| scene.lock = LockSeen::Ours)
+    scene.wanting(|spec| spec.recover = Some(id)).with(|scene| scene.lock = ours())
 }
 
 fn reason_of(decision: &Decision) -> &'static str {
@@ -49,7 +49,7 @@ fn a_recover_that_fails_again_fails_at_once_with_a_new_id() {
     assert_eq!((failure.reason, failure.attempt), (FailureReason::AttemptsExhausted, Some(2)));
     assert!(failure.id.starts_with("IMPORTING-2-") && failure.id != id_of(&first), "{}", failure.id);
     // The token of the first failure is still in the spec and does nothing any more.
-    assert_eq!(again.decide().effect, Some(Effect::ReleaseLock));
+    assert_eq!(again.decide().effect, release());
 }
 
 #[test]
@@ -57,12 +57,29 @@ fn the_lock_is_taken_and_the_plan_frozen_before_the_recover_is_accepted() {
     let asked = recovered(a_failure()).with(|scene| (scene.lock, scene.adopted) = (LockSeen::Free, false));
     let decision = asked.decide();
     assert_eq!((decision.effect, decision.status.recoveries), (Some(Effect::TakeLock), None));
-    let locked = asked.with(|scene| scene.lock = LockSeen::Ours);
+    let locked = asked.with(|scene| scene.lock = ours());
     let decision = locked.decide();
     assert!(
         matches!(decision.effect, Some(Effect::FreezePlan { revision, .. }) if revision == revision_name("acme", UID, 1))
     );
     assert_eq!(decision.status.status, Some(StatusValue::Failure));
+}
+
+/// Somebody may be about to give the lock of the failed run back, and would take it from under the recovered one.
+#[test]
+fn a_recover_does_not_go_on_with_the_lock_of_the_run_that_failed() {
+    let old = LockSeen::Ours { uid: "lease-uid".to_owned(), generation: 1 };
+    let decision = recovered(a_failure()).with(|scene| scene.lock = old).decide();
+    assert_eq!((decision.effect, decision.status.recoveries), (release(), None));
+}
+
+/// The API server lets an ending be left at its own step only.
+#[test]
+fn a_recover_before_a_step_without_tasks_moves_no_step_in_the_same_write() {
+    let scene = a_relocation().with_empty(Step::Postprocessing).before(Step::Postprocessing);
+    let failed = scene.wanting(|spec| spec.desired_state = DesiredState::Aborted).passed();
+    let decision = recovered(failed).wanting(|spec| spec.desired_state = DesiredState::Active).decide();
+    assert_eq!((decision.status.step, decision.status.recoveries), (Some(Step::Postprocessing), Some(1)));
 }
 
 #[test]
@@ -173,10 +190,10 @@ fn an_aborted_relocation_goes_on_with_the_task_that_was_stopped() {
 fn an_ending_is_told_before_the_recover_goes_on_and_the_next_one_is_told_again() {
     let failed = a_relocation().with_on_end().at(Step::Importing).failed_with(65).passed();
     let asked = recovered(failed);
-    assert_eq!(asked.decide().effect, Some(Effect::ReleaseLock));
+    assert_eq!(asked.decide().effect, release());
     let released = asked.with(|scene| scene.lock = LockSeen::Free);
     assert!(matches!(released.decide().effect, Some(Effect::CreateEndJob(_))));
-    let told = released.passed().with(|scene| scene.lock = LockSeen::Ours).decide();
+    let told = released.passed().with(|scene| scene.lock = ours()).decide();
     assert_eq!(told.status.recoveries, Some(1));
     assert!(
         told.status.steps.iter().all(|record| record.name != Step::Completed),

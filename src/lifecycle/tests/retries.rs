@@ -1,6 +1,6 @@
 //! Retry, lost statuses, places and clean-up.
 
-use super::fixtures::{NAME, Scene, UID, a_relocation, a_spec, noon};
+use super::fixtures::{NAME, Scene, UID, a_relocation, a_spec, noon, ours};
 use crate::api::{FailureReason, Relocation, RelocationStatus, RetryOf, StatusValue, Step, revision_name};
 use crate::lifecycle::{
     Because, Effect, Leftovers, LockSeen, ObjectReference, PlaceSeen, SourceSeen, Trace, build_job,
@@ -35,7 +35,7 @@ fn found(relocation: Relocation, rival: Option<&str>) -> SourceSeen {
 
 #[test]
 fn a_retry_keeps_the_origin_of_the_chain_and_sees_the_old_workspace() {
-    let started = a_retry().with(|scene| (scene.lock, scene.frozen) = (LockSeen::Ours, true));
+    let started = a_retry().with(|scene| (scene.lock, scene.frozen) = (ours(), true));
     let decision = started.decide();
     let status = &decision.status;
     assert_eq!((status.origin.as_deref(), status.uuid.as_deref()), (Some("the-first"), Some(UID)));
@@ -85,7 +85,7 @@ fn a_status_that_is_gone_is_not_run_again() {
 
     let id = failure.id.clone();
     let lost = lost.with(|scene| scene.traces.clear());
-    let recovered = lost.wanting(|spec| spec.recover = Some(id)).with(|scene| scene.lock = LockSeen::Ours).decide();
+    let recovered = lost.wanting(|spec| spec.recover = Some(id)).with(|scene| scene.lock = ours()).decide();
     assert_eq!((recovered.status.step, recovered.status.attempt), (Some(Step::Importing), Some(3)));
     assert_eq!(recovered.status.plan.map(|plan| plan.revision), Some(revision_name(NAME, UID, 2)));
     assert!(recovered.status.launch > Some(30));
@@ -109,7 +109,7 @@ fn the_status_of_another_object_is_not_gone_on_with_until_it_is_recovered() {
         status.uuid = Some("00000000-0000-4000-8000-00000000beef".to_owned());
         status.plan.as_mut().unwrap().revision = revision_name(NAME, "the-old-uid", 0);
     };
-    let lost = a_relocation().at(Step::Importing).having(foreign).passed().with(|scene| scene.lock = LockSeen::Ours);
+    let lost = a_relocation().at(Step::Importing).having(foreign).passed().with(|scene| scene.lock = ours());
     let failure = lost.status().failure.clone().expect("a failure");
     assert_eq!((failure.reason, failure.step), (FailureReason::StatusLost, Step::Importing));
     let recovered = lost.wanting(|spec| spec.recover = Some(failure.id)).passed().alive();
