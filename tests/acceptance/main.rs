@@ -14,6 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod actions;
 mod admission;
 mod failures;
 mod faults;
