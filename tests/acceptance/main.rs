@@ -20,6 +20,7 @@ mod failures;
 mod faults;
 mod fences;
 mod input;
+mod nonsense;
 mod races;
 mod silence;
 mod steps;
