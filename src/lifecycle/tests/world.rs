@@ -211,7 +211,8 @@ pub(super) struct World {
     pub relocations: [Option<Stored>; 2],
     pub plan: PlanSeen,
     pub lease: Option<usize>,
-    pub revisions: [Option<Plan>; 2],
+    /// Frozen plans by relocation and name.
+    pub revisions: [BTreeMap<String, Plan>; 2],
     pub claims: [bool; 2],
     pub jobs: Vec<SimJob>,
     pub pods: Vec<SimPod>,
@@ -270,7 +271,7 @@ impl World {
             relocations: [relocation(0), relocation(1)],
             plan: PlanSeen::Accepted(Box::new(the_plan())),
             lease: None,
-            revisions: [None, None],
+            revisions: [BTreeMap::new(), BTreeMap::new()],
             claims: [false, false],
             jobs: Vec::new(),
             pods: Vec::new(),

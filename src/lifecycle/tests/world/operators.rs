@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use k8s_openapi::jiff::SignedDuration;
 
 use super::{Broken, Checked, Flaw, JobState, Manner, Promise, SimJob, SimPod, World, admitted, uid_of};
-use crate::api::{DesiredState, PauseReason, Relocation, RelocationStatus, StatusValue};
+use crate::api::{DesiredState, PauseReason, Relocation, RelocationStatus, StatusValue, revision_name};
 use crate::lifecycle::{
-    Decision, Effect, Facet, JobRead, JobSeen, LiveJob, LockSeen, MutexUse, PodSeen, Snapshot, WorkspaceSeen,
-    build_job, decide,
+    Decision, Effect, Facet, JobRead, JobSeen, Leftovers, LiveJob, LockSeen, MutexUse, PlaceSeen, Plan, PodSeen,
+    Snapshot, SourceSeen, Trace, WorkspaceSeen, build_job, decide,
 };
 
 /// One operator process: what it remembers, and the pass it is in.
@@ -174,6 +174,13 @@ impl World {
             end_job: None,
             end_pods: None,
             create_refusal: None,
+            retried_by: None,
+            traces: None,
+            source: None,
+            successor: None,
+            adopted: None,
+            place: None,
+            leftovers: None,
         };
         for _ in 0..8 {
             match decide(&snapshot, self.clock(operator)) {
@@ -182,7 +189,7 @@ impl World {
                     snapshot.job = hide(self.live_job(operator, status.job.as_deref()));
                     snapshot.job_read = JobRead::Live;
                 }
-                Err(Facet::Frozen) => snapshot.frozen = Some(self.revisions[relocation].clone()),
+                Err(Facet::Frozen) => snapshot.frozen = Some(self.revision(relocation, &status, 0)),
                 Err(Facet::Pods) => snapshot.pods = Some(self.pods_of(status.job.as_deref().unwrap_or_default())),
                 Err(Facet::MutexUse) => snapshot.mutex_use = Some(self.mutex_use()),
                 Err(Facet::Lock) => snapshot.lock = Some(self.lock(relocation)),
@@ -192,9 +199,30 @@ impl World {
                 }
                 Err(Facet::EndJob) => snapshot.end_job = Some(JobSeen::NotNamed),
                 Err(Facet::EndPods) => snapshot.end_pods = Some(Vec::new()),
+                Err(Facet::Traces) => snapshot.traces = Some(self.traces(relocation)),
+                Err(Facet::Source) => snapshot.source = Some(SourceSeen::Missing),
+                Err(Facet::Successor) => snapshot.successor = Some(None),
+                Err(Facet::Adopted) => snapshot.adopted = Some(self.revision(relocation, &status, 1)),
+                Err(Facet::Place) => snapshot.place = Some(PlaceSeen::Free),
+                Err(Facet::Leftovers) => snapshot.leftovers = Some(Leftovers::default()),
             }
         }
         panic!("the judgement asks the same question again");
+    }
+
+    /// The plan that is frozen for this run, or for the recovery after so many more.
+    fn revision(&self, relocation: usize, status: &RelocationStatus, more: i32) -> Option<Plan> {
+        let recoveries = status.recoveries.unwrap_or(0) + more;
+        let derived = revision_name(&super::name_of(relocation), &uid_of(relocation), recoveries);
+        let in_use = status.plan.as_ref().filter(|_| more == 0).map(|plan| plan.revision.clone());
+        self.revisions[relocation].get(&in_use.unwrap_or(derived)).cloned()
+    }
+
+    /// What exists under the label of the run's uuid.
+    fn traces(&self, relocation: usize) -> Vec<Trace> {
+        let revisions = self.revisions[relocation].iter().map(|_| Trace::Revision);
+        let claims = self.claims[relocation].then_some(Trace::Other);
+        revisions.chain(claims).collect()
     }
 
     fn pods_of(&self, job: &str) -> Vec<PodSeen> {
@@ -308,9 +336,10 @@ impl World {
                 self.lease.take_if(|holder| *holder == relocation);
             }
             Some(Effect::CreateWorkspace(_)) => self.claims[relocation] = true,
-            Some(Effect::FreezePlan(plan)) => {
-                self.revisions[relocation].get_or_insert_with(|| (**plan).clone());
+            Some(Effect::FreezePlan { plan, revision }) => {
+                self.revisions[relocation].entry(revision.clone()).or_insert_with(|| (**plan).clone());
             }
+            Some(Effect::CleanUp(_)) => {}
             Some(Effect::CreateJob(plan)) => {
                 let job = build_job(&pending.copy, &pending.decision.status, plan).expect("a Job of the plan");
                 return self.create_job(operator, relocation, &pending.decision.status, &job);
