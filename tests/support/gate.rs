@@ -59,30 +59,10 @@ struct Watched {
     blind: bool,
     /// Requests that fit are held and told of here.
     hold: Option<(Filter, mpsc::UnboundedSender<Held>)>,
-    /// Holds the request that is the `number`-th from now on, counted from 0, reads and watches included.
-    pub fn hold_call(&self, number: usize) -> mpsc::UnboundedReceiver<Held> {
-        let count = AtomicUsize::new(0);
-        self.hold(move |_| count.fetch_add(1, Ordering::Relaxed) == number)
-    }
-
-    /// Breaks every watch connection that is open.
-    pub fn cut_watches(&self) {
-        self.cut.send_replace(());
-    }
-
-    /// Breaks every watch connection and refuses new ones until `see`: what the operator knows grows stale.
-    pub fn blind(&self) {
-        self.watched.lock().expect("no page panics").blind = true;
-        self.cut_watches();
-    }
-
-    /// Lets watches through again.
-    pub fn see(&self) {
-        self.watched.lock().expect("no page panics").blind = false;
-    }
-
     /// Every write that reached the gate, in order.
     writes: Vec<Asked>,
+    /// How many requests of any kind reached the gate.
+    calls: usize,
 }
 
 /// A request that the gate holds. Dropped without a word, it never reaches the API server.
@@ -137,9 +117,36 @@ impl Gate {
         receiver
     }
 
+    /// Holds the request that is the `number`-th from now on, counted from 0, reads and watches included.
+    pub fn hold_call(&self, number: usize) -> mpsc::UnboundedReceiver<Held> {
+        let count = AtomicUsize::new(0);
+        self.hold(move |_| count.fetch_add(1, Ordering::Relaxed) == number)
+    }
+
+    /// Breaks every watch connection that is open.
+    pub fn cut_watches(&self) {
+        self.cut.send_replace(());
+    }
+
+    /// Breaks every watch connection and refuses new ones until `see`: what the operator knows grows stale.
+    pub fn blind(&self) {
+        self.watched.lock().expect("no page panics").blind = true;
+        self.cut_watches();
+    }
+
+    /// Lets watches through again.
+    pub fn see(&self) {
+        self.watched.lock().expect("no page panics").blind = false;
+    }
+
     /// Every write that reached the gate so far, in order.
     pub fn writes(&self) -> Vec<Asked> {
         self.watched.lock().expect("no page panics").writes.clone()
+    }
+
+    /// How many requests of any kind reached the gate so far.
+    pub fn calls(&self) -> usize {
+        self.watched.lock().expect("no page panics").calls
     }
 
     pub fn kubeconfig(&self) -> &Path {
@@ -209,6 +216,7 @@ impl Way {
         if watched.blind && asked.watches() {
             return None;
         }
+        watched.calls += 1;
         if asked.writes() {
             watched.writes.push(asked.clone());
         }

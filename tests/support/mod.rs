@@ -23,6 +23,6 @@ pub use builders::{PlanBuilder, RelocationBuilder, a_plan, a_relocation};
 pub use gate::{Asked, Gate, Held};
 pub use kubelet::{Behaviour, Happening, Ran, Script, on};
 pub use operator::Operator;
-pub use record::{Launch, Record, Version, is_terminal, label_of};
+pub use record::{Launch, Record, Seen, Version, is_terminal, label_of};
 pub use scenario::{Scenario, run, run_alone};
 pub use server_metrics::{RequestCounts, count_requests};

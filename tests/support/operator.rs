@@ -87,6 +87,11 @@ impl Operator {
         }
     }
 
+    /// Whether it has not ended by itself.
+    pub fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// A page of its HTTP server.
     pub async fn page(&self, path: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(self.address).await?;

@@ -91,6 +91,12 @@ impl Scenario {
         self.operators.push(Operator::start_with(&self.namespace, kubeconfig.as_deref(), environment).await);
     }
 
+    /// Starts an operator without waiting for it.
+    pub async fn spawn_operator(&mut self) {
+        let kubeconfig = self.gate.as_ref().map(|gate| gate.kubeconfig().to_owned());
+        self.operators.push(Operator::spawn(&self.namespace, kubeconfig.as_deref()).await);
+    }
+
     /// Kills every operator with SIGKILL.
     pub fn kill_operators(&mut self) {
         self.operators.drain(..).for_each(Operator::kill);
@@ -348,7 +354,12 @@ impl Scenario {
 
     /// Waits until a pod of the step runs, and answers with its name and uid.
     pub async fn wait_for_running_pod(&self, name: &str, step: Step) -> (String, String) {
-        self.wait(DEADLINE, &format!("{name}: a running pod of {step}"), |seen| {
+        self.wait_for_running_pod_within(DEADLINE, name, step).await
+    }
+
+    /// Waits for so long until a pod of the step runs, and answers with its name and uid.
+    pub async fn wait_for_running_pod_within(&self, limit: Duration, name: &str, step: Step) -> (String, String) {
+        self.wait(limit, &format!("{name}: a running pod of {step}"), |seen| {
             seen.pods.values().find_map(|pod| {
                 let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
                 let ours = super::record::label_of(pod, "name") == Some(name)
@@ -440,7 +451,15 @@ impl Scenario {
         }
         let _ = writeln!(text, "--- what ran");
         for ran in self.log() {
-            let _ = writeln!(text, "{} {}/{} launch {} {:?}", ran.relocation, ran.place(), ran.attempt, ran.launch, ran.what);
+            let _ = writeln!(
+                text,
+                "{} {}/{} launch {} {:?}",
+                ran.relocation,
+                ran.place(),
+                ran.attempt,
+                ran.launch,
+                ran.what
+            );
         }
         let _ = writeln!(text, "--- events");
         let mut listed = events.list(&ListParams::default()).await.map(|events| events.items).unwrap_or_default();
