@@ -128,6 +128,7 @@ async fn a_pause_at_a_random_moment_around_the_entry_is_refused_or_honoured() {
                     () = &mut over => break,
                 }
             }
+            while running.next().await.is_some() {}
             for name in names {
                 assert_eq!(scenario.works(name), SIX_WORKS, "{name}");
                 assert_eq!(scenario.ran(name), SIX_WORKS, "{name}");

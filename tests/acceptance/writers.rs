@@ -94,24 +94,25 @@ async fn write(scenario: &Scenario, names: &[String]) -> Vec<Accepted> {
 /// A random edit, and whether it is never accepted.
 fn an_edit() -> (Value, bool) {
     let step = fastrand::choice(Step::STOPPABLE).expect("there are steps");
-    match fastrand::u32(0..40) {
-        0..8 => (json!({ "pauseAtStep": step }), false),
-        8..14 => (json!({ "pauseAtStep": null }), false),
-        14..16 => (json!({ "cancelAtStep": step }), false),
-        16..19 => (json!({ "cancelAtStep": null }), false),
-        19..22 => (json!({ "desiredState": "Suspended" }), false),
-        22..27 => (json!({ "desiredState": "Active" }), false),
-        27 => (json!({ "desiredState": "Aborted" }), false),
-        28..30 => (json!({ "reason": format!("because of {}", fastrand::u32(..)) }), false),
-        30 => (json!({ "autoPause": "Skip" }), false),
-        31 => (json!({ "whenLocked": "Wait", "pauseAtStep": step }), false),
-        32 => (json!({ "recover": "IMPORTING-1-00000000" }), false),
-        33 => (json!({ "owner": format!("thief-{}", fastrand::u32(..)) }), true),
-        34 => (json!({ "planRef": { "name": "another" } }), true),
-        35 => (json!({ "pauseAtStep": "UPLOADING" }), true),
-        36 => (json!({ "pauseAtStep": "importing" }), true),
-        37 => (json!({ "cancelAtStep": "COMPLETED" }), true),
-        38 => (json!({ "desiredState": "Paused" }), true),
+    // Endings are rare: after one there is nothing left to steer.
+    match fastrand::u32(0..400) {
+        0..80 => (json!({ "pauseAtStep": step }), false),
+        80..140 => (json!({ "pauseAtStep": null }), false),
+        140..144 => (json!({ "cancelAtStep": step }), false),
+        144..180 => (json!({ "cancelAtStep": null }), false),
+        180..210 => (json!({ "desiredState": "Suspended" }), false),
+        210..268 => (json!({ "desiredState": "Active" }), false),
+        268 => (json!({ "desiredState": "Aborted" }), false),
+        269..300 => (json!({ "reason": format!("because of {}", fastrand::u32(..)) }), false),
+        300..310 => (json!({ "autoPause": "Skip" }), false),
+        310..320 => (json!({ "whenLocked": "Wait", "pauseAtStep": step }), false),
+        320..330 => (json!({ "recover": "IMPORTING-1-00000000" }), false),
+        330..340 => (json!({ "owner": format!("thief-{}", fastrand::u32(..)) }), true),
+        340..350 => (json!({ "planRef": { "name": "another" } }), true),
+        350..360 => (json!({ "pauseAtStep": "UPLOADING" }), true),
+        360..370 => (json!({ "pauseAtStep": "importing" }), true),
+        370..380 => (json!({ "cancelAtStep": "COMPLETED" }), true),
+        380..390 => (json!({ "desiredState": "Paused" }), true),
         _ => (json!({ "items": ["42"] }), true),
     }
 }
