@@ -131,7 +131,7 @@ async fn a_restored_backup_repeats_nothing_that_it_knows_of() {
         let unknown = scenario.log()[known.len()..].to_vec();
         assert!(unknown.iter().any(|ran| ran.relocation == "new"));
 
-        scenario.kill_operators();
+        // The operator lives through it, with a memory of what has not happened, and is started again like all components.
         backup.restore().await;
         scenario.look_anew();
         scenario
@@ -139,7 +139,7 @@ async fn a_restored_backup_repeats_nothing_that_it_knows_of() {
                 (!seen.relocations.contains_key("new")).then_some(())
             })
             .await;
-        scenario.start_operator().await;
+        scenario.restart_operator().await;
         scenario.script(on(Step::Importing).relocation("still-runs"), Behaviour::succeed());
         for name in ["ends-since", "still-runs", "done"] {
             wait_for(scenario, name, StatusValue::Success, Step::Completed).await;

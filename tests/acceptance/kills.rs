@@ -27,14 +27,18 @@ async fn a_kill_at_every_api_call_changes_nothing_in_the_result() {
     let mut calls = 0;
     run(async |scenario| {
         begin(scenario, steps).await;
-        let before = scenario.gate().calls();
-        scenario.create(a_relocation("whole")).await;
-        scenario.spawn_operator().await;
-        success(scenario, "whole", steps).await;
-        calls = scenario.gate().calls() - before;
+        // The first run is not counted: in it the plan is judged, once for all runs.
+        for name in ["first", "whole"] {
+            let before = scenario.gate().calls();
+            scenario.create(a_relocation(name)).await;
+            scenario.spawn_operator().await;
+            success(scenario, name, steps).await;
+            scenario.kill_operators();
+            calls = scenario.gate().calls() - before;
+        }
     })
     .await;
-    assert!(calls > 10 * steps.len(), "{calls} calls");
+    assert!(calls > 6 * steps.len(), "{calls} calls");
     let kills: Vec<Kill> = (0..calls).flat_map(|call| [false, true].map(|arrives| Kill { call, arrives })).collect();
     let lanes = (0..LANES).map(|lane| {
         let kills = kills.iter().copied().skip(lane).step_by(LANES).collect::<Vec<_>>();
