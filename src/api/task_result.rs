@@ -119,6 +119,10 @@ fn read_artifacts(value: Option<&Value>) -> Vec<Artifact> {
             artifact.name.chars().count() <= 253
                 && artifact.path.chars().count() <= 1024
                 && artifact.digest.as_ref().is_none_or(|digest| digest.chars().count() <= 256)
+                && ![Some(&artifact.name), Some(&artifact.path), artifact.digest.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .any(|text| text.contains(char::is_control))
         })
         .take(8)
         .collect()
