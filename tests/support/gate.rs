@@ -190,9 +190,8 @@ impl Way {
         let Some(verdict) = self.judge(asked) else {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         };
-        let verdict = match verdict.await {
-            Ok(verdict) => verdict,
-            Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
+        let Ok(verdict) = verdict.await else {
+            return StatusCode::BAD_GATEWAY.into_response();
         };
         let mut cut = self.cut.subscribe();
         parts.headers.remove("host");

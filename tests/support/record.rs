@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
@@ -10,6 +11,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, Resource, ResourceExt};
 use relocation_operator::api::{Labels, Relocation, RelocationPlan, Step, label};
@@ -135,8 +137,7 @@ impl Record {
         let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
         let (seen, changed) = (Arc::clone(&self.seen), self.changed.clone());
         watches.spawn(async move {
-            // The watcher takes up a broken watch again by itself, after a moment.
-            let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+            let mut events = watcher(api, watcher::Config::default()).backoff(Soon).boxed();
             let mut listed = BTreeSet::new();
             while let Some(event) = events.next().await {
                 let happened = match event {
@@ -249,6 +250,21 @@ pub fn number_of<N: std::str::FromStr + Default>(object: &impl ResourceExt, name
 
 pub fn uid_of(object: &impl ResourceExt) -> String {
     object.uid().unwrap_or_default()
+}
+
+/// A broken watch is taken up again soon and always: a test waits for what it sees.
+struct Soon;
+
+impl Iterator for Soon {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(200))
+    }
+}
+
+impl Backoff for Soon {
+    fn reset(&mut self) {}
 }
 
 enum Happened<K> {
