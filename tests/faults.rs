@@ -157,18 +157,11 @@ async fn a_restored_backup_repeats_nothing_that_it_knows_of() {
     .await;
 }
 
-/// The host's clock is set back by four hours between two operators, and forward under a third one.
+/// The clock is set back by four hours and later by more than a day under a running operator, and stands elsewhere
+/// for the one that takes over.
 #[tokio::test]
 async fn steps_of_the_hosts_clock_start_nothing_twice_and_take_no_fencing_token_back() {
-    let library = library_of_faketime();
-    let clock = |offset: &str| {
-        [
-            ("LD_PRELOAD", library.clone()),
-            ("FAKETIME", offset.to_owned()),
-            // Waiting goes by the other clock, which no step moves.
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ]
-    };
+    let clock = Clock::ahead_by("+2h");
     run_alone(async |scenario| {
         scenario.create_plan(a_plan("plan").with_six_steps()).await;
         for step in [Step::Preprocessing, Step::Importing, Step::Notifying] {
@@ -177,22 +170,60 @@ async fn steps_of_the_hosts_clock_start_nothing_twice_and_take_no_fencing_token_
         // The way to the API server is without certificates, which are not valid at every time.
         scenario.open_gate().await;
         scenario.create(a_relocation("acme")).await;
-        scenario.start_operator_with(&clock("+2h")).await;
-        for (step, offset) in [(Step::Preprocessing, "-2h"), (Step::Importing, "+6h"), (Step::Notifying, "-1d")] {
-            wait_for_running_pod(scenario, "acme", step).await;
-            scenario.kill_operators();
-            scenario.start_operator_with(&clock(offset)).await;
-            scenario.script(on(step), Behaviour::succeed());
-        }
+        scenario.start_operator_with(&clock.environment()).await;
+
+        wait_for_running_pod(scenario, "acme", Step::Preprocessing).await;
+        clock.set("-2h");
+        scenario.script(on(Step::Preprocessing), Behaviour::succeed());
+        wait_for_running_pod(scenario, "acme", Step::Importing).await;
+        scenario.kill_operators();
+        clock.set("+6h");
+        scenario.start_operator_with(&clock.environment()).await;
+        scenario.script(on(Step::Importing), Behaviour::succeed());
+        wait_for_running_pod(scenario, "acme", Step::Notifying).await;
+        clock.set("-1d");
+        scenario.script(on(Step::Notifying), Behaviour::succeed());
+
         let status = scenario.wait_for_success("acme").await;
         let (started, finished) = (status.started_at.expect("a time").0, status.finished_at.expect("a time").0);
-        assert!(finished.duration_since(started).as_hours() < -20, "the clock was wrong: {started} {finished}");
+        assert!(finished.duration_since(started).as_hours() < -20, "the clock did step: {started} {finished}");
         assert_eq!(scenario.ran("acme"), SIX_WORKS);
         let launches: Vec<i64> = scenario.launches("acme").iter().map(|launch| launch.launch).collect();
         assert!(launches.windows(2).all(|pair| pair[0] < pair[1]), "{launches:?}");
         scenario.assert_no_overlap();
     })
     .await;
+}
+
+/// A host's clock as a file that can be rewritten, for programs that are started with its environment.
+struct Clock(PathBuf);
+
+impl Clock {
+    fn ahead_by(offset: &str) -> Self {
+        let clock = Self(Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("clock-{}", std::process::id())));
+        clock.set(offset);
+        clock
+    }
+
+    fn set(&self, offset: &str) {
+        std::fs::write(&self.0, offset).expect("a file for the clock");
+    }
+
+    fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("LD_PRELOAD", library_of_faketime()),
+            ("FAKETIME_TIMESTAMP_FILE", self.0.to_string_lossy().into_owned()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            // Waiting goes by the other clock, which no step moves.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// Where faketime keeps its library, by its own word.
