@@ -143,6 +143,7 @@ endif
 test-long: export RELOCATION_RACES ?= 2000
 test-long: export RELOCATION_WRITERS ?= 200
 test-long: export RELOCATION_KILLED_STEPS ?= 6
+test-long: export RELOCATION_LOSSES ?= 6
 test-long: test-acceptance test-faults ## Run the races and faults with full counts (about 20 minutes)
 
 test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
