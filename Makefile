@@ -25,12 +25,12 @@ endif
 export IMAGE TOOLS_IMAGE IMAGE_CONTENT
 
 scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh demo/demo.sh .ci/run .ci/suites
-# Every test that needs no cluster: the library's, the programs', and each file of tests/ but these two.
-unit_tests := $(filter-out acceptance e2e,$(basename $(notdir $(wildcard tests/*.rs))))
+# Every test that needs no cluster: the library's, the programs', and each file of tests/ but these.
+unit_tests := $(filter-out acceptance e2e faults,$(basename $(notdir $(wildcard tests/*.rs))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	test lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-e2e no-operator clean
+	test lint lint-format lint-clippy lint-scripts test-long test-unit test-acceptance test-faults test-e2e no-operator clean
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +130,21 @@ no-operator:
 
 test-acceptance: install-crds no-operator ## Run the scenarios against the cluster's API server and Job controller
 	cargo test --locked --test acceptance
+
+ifeq ($(CLUSTER),local)
+test-faults: install-crds no-operator ## Stop, kill and restore the components of the local cluster in mid-run
+	cargo test --locked --test faults
+else
+test-faults:
+	@echo "CLUSTER=current: test-faults needs the local cluster, because it stops and kills the API server and etcd"
+endif
+
+# Full counts of what every run tries a few times.
+test-long: export RELOCATION_RACES ?= 2000
+test-long: export RELOCATION_WRITERS ?= 200
+test-long: export RELOCATION_KILLED_STEPS ?= 6
+test-long: export RELOCATION_LOSSES ?= 6
+test-long: test-acceptance test-faults ## Run the races and faults with full counts (about 20 minutes)
 
 test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
 	cargo test --locked --test e2e

@@ -18,6 +18,7 @@ jq                     jq
 curl                   curl
 flock                  util-linux
 mount                  mount
+faketime               faketime
 cc                     gcc
 /usr/include/stdlib.h  libc6-dev
 END

@@ -20,10 +20,12 @@ mod failures;
 mod faults;
 mod fences;
 mod input;
+mod kills;
 mod nonsense;
 mod races;
 mod silence;
 mod steps;
+mod writers;
 
 /// The Jobs of a success by a plan with one task `run` in each step.
 const SIX_WORKS: [&str; 6] = [

@@ -4,15 +4,18 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
 use kube::Client;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// No object of ours is larger.
@@ -35,6 +38,10 @@ impl Asked {
         self.method == Method::PATCH && self.path.contains("/relocations/") && self.path.ends_with("/status")
     }
 
+    pub fn watches(&self) -> bool {
+        self.method == Method::GET && self.query.contains("watch=true")
+    }
+
     /// Whether it changes anything but a plan's status, events, or nothing at all.
     pub fn writes(&self) -> bool {
         self.method != Method::GET
@@ -48,10 +55,14 @@ type Filter = Box<dyn Fn(&Asked) -> bool + Send>;
 
 #[derive(Default)]
 struct Watched {
+    /// Whether watches are refused.
+    blind: bool,
     /// Requests that fit are held and told of here.
     hold: Option<(Filter, mpsc::UnboundedSender<Held>)>,
     /// Every write that reached the gate, in order.
     writes: Vec<Asked>,
+    /// How many requests of any kind reached the gate.
+    calls: usize,
 }
 
 /// A request that the gate holds. Dropped without a word, it never reaches the API server.
@@ -81,6 +92,7 @@ impl Held {
 pub struct Gate {
     kubeconfig: PathBuf,
     watched: Arc<Mutex<Watched>>,
+    cut: watch::Sender<()>,
     work: JoinHandle<()>,
 }
 
@@ -89,11 +101,13 @@ impl Gate {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let watched = Arc::new(Mutex::new(Watched::default()));
-        let pages = axum::Router::new().fallback(pass_on).with_state((client.clone(), Arc::clone(&watched)));
+        let (cut, _) = watch::channel(());
+        let way = Way { client: client.clone(), watched: Arc::clone(&watched), cut: cut.clone() };
+        let pages = axum::Router::new().fallback(pass_on).with_state(way);
         let work = tokio::spawn(async move {
             let _ = axum::serve(listener, pages).await;
         });
-        Self { kubeconfig: write_kubeconfig(address), watched, work }
+        Self { kubeconfig: write_kubeconfig(address), watched, cut, work }
     }
 
     /// Holds every request that fits, from now on until the receiver is dropped.
@@ -103,9 +117,36 @@ impl Gate {
         receiver
     }
 
+    /// Holds the request that is the `number`-th from now on, counted from 0, reads and watches included.
+    pub fn hold_call(&self, number: usize) -> mpsc::UnboundedReceiver<Held> {
+        let count = AtomicUsize::new(0);
+        self.hold(move |_| count.fetch_add(1, Ordering::Relaxed) == number)
+    }
+
+    /// Breaks every watch connection that is open.
+    pub fn cut_watches(&self) {
+        self.cut.send_replace(());
+    }
+
+    /// Breaks every watch connection and refuses new ones until `see`: what the operator knows grows stale.
+    pub fn blind(&self) {
+        self.watched.lock().expect("no page panics").blind = true;
+        self.cut_watches();
+    }
+
+    /// Lets watches through again.
+    pub fn see(&self) {
+        self.watched.lock().expect("no page panics").blind = false;
+    }
+
     /// Every write that reached the gate so far, in order.
     pub fn writes(&self) -> Vec<Asked> {
         self.watched.lock().expect("no page panics").writes.clone()
+    }
+
+    /// How many requests of any kind reached the gate so far.
+    pub fn calls(&self) -> usize {
+        self.watched.lock().expect("no page panics").calls
     }
 
     pub fn kubeconfig(&self) -> &Path {
@@ -120,39 +161,75 @@ impl Drop for Gate {
     }
 }
 
-async fn pass_on(State((client, watched)): State<(Client, Arc<Mutex<Watched>>)>, request: Request) -> Response {
-    let asked = Asked {
-        method: request.method().clone(),
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().unwrap_or_default().to_owned(),
-    };
-    let verdict = {
-        let mut watched = watched.lock().expect("no page panics");
-        if asked.writes() {
-            watched.writes.push(asked.clone());
-        }
-        let holding = watched.hold.as_ref().filter(|(filter, sender)| !sender.is_closed() && filter(&asked));
-        holding.and_then(|(_, sender)| {
-            let (verdict, decided) = oneshot::channel();
-            sender.send(Held { asked, verdict }).ok().map(|()| decided)
-        })
-    };
-    let verdict = match verdict {
-        None => Verdict::Pass,
-        Some(decided) => match decided.await {
-            Ok(verdict) => verdict,
-            Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
-        },
-    };
-    let (mut parts, body) = request.into_parts();
-    parts.headers.remove("host");
+/// What stands between a request and its answer.
+#[derive(Clone)]
+struct Way {
+    client: Client,
+    watched: Arc<Mutex<Watched>>,
+    cut: watch::Sender<()>,
+}
+
+async fn pass_on(State(way): State<Way>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let sent = client.send(Request::from_parts(parts, body.to_vec().into())).await;
-    match (verdict, sent) {
-        (Verdict::PassAndLoseTheAnswer, _) | (Verdict::Pass, Err(_)) => StatusCode::BAD_GATEWAY.into_response(),
-        (Verdict::Pass, Ok(answer)) => answer.map(Body::new),
+    // On a task of its own: what is on the wire arrives, also when its sender is dead.
+    let passed = tokio::spawn(way.pass(parts, body));
+    passed.await.unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response())
+}
+
+impl Way {
+    async fn pass(self, mut parts: Parts, body: Bytes) -> Response {
+        let asked = Asked {
+            method: parts.method.clone(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+        };
+        let is_watch = asked.watches();
+        let Some(verdict) = self.judge(asked) else {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        };
+        let Ok(verdict) = verdict.await else {
+            return StatusCode::BAD_GATEWAY.into_response();
+        };
+        let mut cut = self.cut.subscribe();
+        parts.headers.remove("host");
+        let sent = self.client.send(Request::from_parts(parts, body.to_vec().into())).await;
+        match (verdict, sent) {
+            (Verdict::PassAndLoseTheAnswer, _) | (Verdict::Pass, Err(_)) => StatusCode::BAD_GATEWAY.into_response(),
+            (Verdict::Pass, Ok(answer)) if is_watch => answer.map(|body| {
+                let events = Body::new(body).into_data_stream().take_until(async move { cut.changed().await });
+                // The end without a last chunk is what a broken connection looks like.
+                let broken = stream::once(async { Err(axum::Error::new(std::io::Error::other("the gate cut it"))) });
+                Body::from_stream(events.chain(broken))
+            }),
+            (Verdict::Pass, Ok(answer)) => answer.map(Body::new),
+        }
+    }
+
+    /// Where the verdict on a request comes from; nothing for a watch while the gate lets none through.
+    fn judge(&self, asked: Asked) -> Option<oneshot::Receiver<Verdict>> {
+        let (verdict, decided) = oneshot::channel();
+        let mut watched = self.watched.lock().expect("no page panics");
+        if watched.blind && asked.watches() {
+            return None;
+        }
+        watched.calls += 1;
+        if asked.writes() {
+            watched.writes.push(asked.clone());
+        }
+        let held = Held { asked, verdict };
+        match watched.hold.as_ref() {
+            Some((filter, sender)) if !sender.is_closed() && filter(&held.asked) => {
+                // A receiver that is dropped at this moment holds nothing any more.
+                if let Err(unsent) = sender.send(held) {
+                    unsent.0.pass();
+                }
+            }
+            Some(_) | None => held.pass(),
+        }
+        Some(decided)
     }
 }
 

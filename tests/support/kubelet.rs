@@ -2,8 +2,11 @@
 //!
 //! The script is a level, like a fence: the newest line that fits a pod says what the pod does, also while it runs.
 //! So "hang until told" is a line that hangs, and later a line that ends it.
+//!
+//! Whatever runs is written into a log that only grows. The log is the judge of what ran; no status is asked.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -96,9 +99,61 @@ impl Script {
     }
 }
 
+/// One line of the log of what ran on the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Of the pod.
+    pub uid: String,
+    pub relocation: String,
+    /// The identity of the relocation's run.
+    pub run: String,
+    pub mutex: String,
+    /// Nothing for the `onEnd` Job.
+    pub step: Option<Step>,
+    pub task: String,
+    pub attempt: i32,
+    pub launch: i64,
+    pub what: Happening,
+}
+
+/// What happened to a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    Started,
+    Ended(i32),
+}
+
+impl Ran {
+    fn of(pod: &Pod, what: Happening) -> Self {
+        let label = |name| label_of(pod, name).unwrap_or_default().to_owned();
+        Self {
+            uid: pod.uid().unwrap_or_default(),
+            relocation: label(Labels::NAME),
+            run: label(Labels::UUID),
+            mutex: label(Labels::MUTEX),
+            step: label(Labels::STEP).parse().ok(),
+            task: label(Labels::TASK),
+            attempt: number_of(pod, Labels::ATTEMPT),
+            launch: number_of(pod, Labels::LAUNCH),
+            what,
+        }
+    }
+
+    /// `STEP/task`, or the task alone where there is no step.
+    pub fn place(&self) -> String {
+        self.step.map_or_else(|| self.task.clone(), |step| format!("{step}/{}", self.task))
+    }
+
+    pub fn has_started(&self) -> bool {
+        self.what == Happening::Started
+    }
+}
+
 /// The stub kubelet of one namespace, until it is dropped.
 pub struct Kubelet {
     lines: Arc<Mutex<Vec<(Script, Behaviour)>>>,
+    log: Arc<Mutex<Vec<Ran>>>,
+    told: Arc<AtomicBool>,
     rewritten: watch::Sender<()>,
     work: JoinHandle<()>,
 }
@@ -106,21 +161,38 @@ pub struct Kubelet {
 impl Kubelet {
     pub fn of(client: &Client, namespace: &str, record: &Arc<Record>) -> Self {
         let lines = Arc::new(Mutex::new(vec![(Script::everything(), Behaviour::succeed())]));
+        let log = Arc::<Mutex<Vec<Ran>>>::default();
+        let told = Arc::new(AtomicBool::new(true));
         let (rewritten, _) = watch::channel(());
         let player = Player {
             client: client.clone(),
             pods: Api::namespaced(client.clone(), namespace),
             record: Arc::clone(record),
             lines: Arc::clone(&lines),
+            log: Arc::clone(&log),
+            told: Arc::clone(&told),
             played: BTreeMap::new(),
+            running: BTreeMap::new(),
+            results: BTreeMap::new(),
         };
         let work = tokio::spawn(player.play(rewritten.subscribe()));
-        Self { lines, rewritten, work }
+        Self { lines, log, told, rewritten, work }
     }
 
     /// Adds a line to the script; it beats the older ones.
     pub fn script(&self, pods: Script, behaviour: Behaviour) {
         self.lines.lock().expect("no player panics").push((pods, behaviour));
+        self.rewritten.send_replace(());
+    }
+
+    /// Everything that ran so far, in order.
+    pub fn log(&self) -> Vec<Ran> {
+        self.log.lock().expect("no player panics").clone()
+    }
+
+    /// Tells the API server again what became of every pod, as a kubelet does to a server that has forgotten.
+    pub fn tell_again(&self) {
+        self.told.store(false, Ordering::Relaxed);
         self.rewritten.send_replace(());
     }
 }
@@ -145,7 +217,14 @@ struct Player {
     pods: Api<Pod>,
     record: Arc<Record>,
     lines: Arc<Mutex<Vec<(Script, Behaviour)>>>,
+    log: Arc<Mutex<Vec<Ran>>>,
+    /// Whether what was played is what the API server was told last.
+    told: Arc<AtomicBool>,
     played: BTreeMap<String, Played>,
+    /// The pods whose containers run, by uid.
+    running: BTreeMap<String, Pod>,
+    /// The status of every pod whose containers have ended, by uid: what has run never runs again.
+    results: BTreeMap<String, Value>,
 }
 
 impl Player {
@@ -153,7 +232,11 @@ impl Player {
         let mut changes = self.record.changes();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
+            if !self.told.swap(true, Ordering::Relaxed) {
+                self.played.clear();
+            }
             let pods: Vec<Pod> = self.record.seen().pods.values().cloned().collect();
+            self.stop_what_is_gone(&pods);
             for pod in pods {
                 let on_our_node = pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref() == Some(STUB_NODE));
                 if on_our_node {
@@ -178,18 +261,28 @@ impl Player {
             return;
         } else if deleted && (finished || behaviour != Behaviour::KeepWriting) {
             if !finished {
-                self.report(pod, ended(pod, 137, "stopped")).await;
+                let result = self.end(pod, 137, "stopped");
+                self.report(pod, result).await;
             }
             self.remove(pod, &uid).await.then_some(Played::Removed)
         } else if finished {
             return;
+        } else if let Some(result) = self.results.get(&uid).cloned() {
+            self.report(pod, result).await.then_some(Played::Ended)
         } else {
             match behaviour {
-                Behaviour::Succeed(message) => self.report(pod, ended(pod, 0, &message)).await.then_some(Played::Ended),
+                Behaviour::Succeed(message) => {
+                    self.start(pod);
+                    let result = self.end(pod, 0, &message);
+                    self.report(pod, result).await.then_some(Played::Ended)
+                }
                 Behaviour::Exit(code, message) => {
-                    self.report(pod, ended(pod, code, &message)).await.then_some(Played::Ended)
+                    self.start(pod);
+                    let result = self.end(pod, code, &message);
+                    self.report(pod, result).await.then_some(Played::Ended)
                 }
                 Behaviour::Hang | Behaviour::KeepWriting if played != Some(Played::Started) => {
+                    self.start(pod);
                     self.report(pod, running(pod)).await.then_some(Played::Started)
                 }
                 Behaviour::Wait(reason, message) if played != Some(Played::Waited) => {
@@ -201,6 +294,38 @@ impl Player {
         if let Some(next) = next {
             self.played.insert(uid, next);
         }
+    }
+
+    fn start(&mut self, pod: &Pod) {
+        if self.running.insert(pod.uid().unwrap_or_default(), pod.clone()).is_none() {
+            self.note(pod, Happening::Started);
+        }
+    }
+
+    /// The containers end, unless they have ended before; the answer is what there is to report.
+    fn end(&mut self, pod: &Pod, exit_code: i32, message: &str) -> Value {
+        let uid = pod.uid().unwrap_or_default();
+        if self.running.remove(&uid).is_some() {
+            self.note(pod, Happening::Ended(exit_code));
+        }
+        self.results.entry(uid).or_insert_with(|| ended(pod, exit_code, message)).clone()
+    }
+
+    /// A pod that the API server does not know any more is stopped, as a kubelet does it.
+    fn stop_what_is_gone(&mut self, pods: &[Pod]) {
+        let gone: Vec<Pod> = self
+            .running
+            .iter()
+            .filter(|(uid, _)| pods.iter().all(|pod| pod.metadata.uid.as_ref() != Some(*uid)))
+            .map(|(_, pod)| pod.clone())
+            .collect();
+        for pod in gone {
+            self.end(&pod, 137, "gone");
+        }
+    }
+
+    fn note(&self, pod: &Pod, what: Happening) {
+        self.log.lock().expect("no player panics").push(Ran::of(pod, what));
     }
 
     fn behaviour_of(&self, pod: &Pod) -> Behaviour {

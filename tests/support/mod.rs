@@ -8,6 +8,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part of the harness")]
 
+mod amounts;
 mod builders;
 mod cluster;
 pub mod edits;
@@ -18,10 +19,11 @@ mod record;
 mod scenario;
 mod server_metrics;
 
+pub use amounts::amount;
 pub use builders::{PlanBuilder, RelocationBuilder, a_plan, a_relocation};
-pub use gate::{Gate, Held};
-pub use kubelet::{Behaviour, Script, on};
+pub use gate::{Asked, Gate, Held};
+pub use kubelet::{Behaviour, Happening, Ran, Script, on};
 pub use operator::Operator;
-pub use record::{Launch, Record};
+pub use record::{Launch, Record, Seen, Version, is_terminal, label_of};
 pub use scenario::{Scenario, run, run_alone};
 pub use server_metrics::{RequestCounts, count_requests};

@@ -26,7 +26,12 @@ pub struct Operator {
 impl Operator {
     /// Starts an operator and waits until it is ready.
     pub async fn start(namespace: &str, kubeconfig: Option<&Path>) -> Self {
-        let operator = Self::spawn(namespace, kubeconfig).await;
+        Self::start_with(namespace, kubeconfig, &[]).await
+    }
+
+    /// Starts an operator with these environment variables and waits until it is ready.
+    pub async fn start_with(namespace: &str, kubeconfig: Option<&Path>, environment: &[(&str, String)]) -> Self {
+        let operator = Self::spawn_with(namespace, kubeconfig, environment).await;
         let deadline = Instant::now() + DEADLINE;
         while !operator.is_ready(deadline).await {
             assert!(Instant::now() < deadline, "the operator was not ready in time\n{}", operator.log_tail());
@@ -37,6 +42,10 @@ impl Operator {
 
     /// Starts an operator without waiting for it.
     pub async fn spawn(namespace: &str, kubeconfig: Option<&Path>) -> Self {
+        Self::spawn_with(namespace, kubeconfig, &[]).await
+    }
+
+    async fn spawn_with(namespace: &str, kubeconfig: Option<&Path>, environment: &[(&str, String)]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("operators");
         std::fs::create_dir_all(&directory).expect("a directory for logs");
@@ -48,6 +57,7 @@ impl Operator {
             .args(["--namespace", namespace, "--http-address", &address.to_string()])
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,relocation_operator=debug".to_owned()))
             .env("NO_COLOR", "1")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a log file"))
             .stderr(output);
@@ -75,6 +85,11 @@ impl Operator {
             assert!(Instant::now() < deadline, "the operator did not stop\n{}", self.log_tail());
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Whether it has not ended by itself.
+    pub fn lives(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// A page of its HTTP server.

@@ -1,15 +1,21 @@
 //! What the watches of one namespace saw, in order, and what stands there now.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use relocation_operator::api::{Labels, Relocation, RelocationPlan, Step, label};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -25,6 +31,33 @@ pub struct Launch {
     pub launch: i64,
 }
 
+/// One stored version of a relocation, as far as fences and steps go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub relocation: String,
+    pub uid: String,
+    pub resource_version: String,
+    pub pause_at_step: Option<Step>,
+    pub cancel_at_step: Option<Step>,
+    pub step: Option<Step>,
+    pub entered: bool,
+}
+
+impl Version {
+    fn of(relocation: &Relocation) -> Self {
+        let status = relocation.status.as_ref();
+        Self {
+            relocation: relocation.name_any(),
+            uid: uid_of(relocation),
+            resource_version: relocation.resource_version().unwrap_or_default(),
+            pause_at_step: relocation.spec.pause_at_step,
+            cancel_at_step: relocation.spec.cancel_at_step,
+            step: status.and_then(|status| status.step),
+            entered: status.is_some_and(|status| status.entered),
+        }
+    }
+}
+
 /// What stands in the namespace now, and what was seen since the record began.
 #[derive(Default)]
 pub struct Seen {
@@ -36,8 +69,8 @@ pub struct Seen {
     pub pods: BTreeMap<String, Pod>,
     /// Every Job that was ever there, in the order of creation.
     pub launches: Vec<Launch>,
-    /// Every resource version of every relocation, in order.
-    pub versions: Vec<(String, String)>,
+    /// Every version of every relocation, in order.
+    pub versions: Vec<Version>,
     /// Every moment at which two launches of one mutex were unfinished at once.
     pub overlaps: Vec<String>,
     known_jobs: BTreeSet<String>,
@@ -45,37 +78,85 @@ pub struct Seen {
 
 /// The record of one namespace, kept by watches in the background until it is dropped.
 pub struct Record {
+    client: Client,
+    namespace: String,
     seen: Arc<Mutex<Seen>>,
     changed: watch::Sender<u64>,
-    _watches: JoinSet<()>,
+    watches: Mutex<JoinSet<()>>,
 }
 
 impl Record {
     pub fn of(client: &Client, namespace: &str) -> Self {
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let (changed, _) = watch::channel(0);
+        let record = Self {
+            client: client.clone(),
+            namespace: namespace.to_owned(),
+            seen: Arc::default(),
+            changed: watch::channel(0).0,
+            watches: Mutex::default(),
+        };
+        record.begin();
+        record
+    }
+
+    /// Begins all watches, also for the second time: after the API server went back to an earlier state,
+    /// a watch that knows a later version hears nothing. What was seen stays seen.
+    pub fn begin(&self) {
         let mut watches = JoinSet::new();
-        let api = Api::namespaced(client.clone(), namespace);
-        follow(&mut watches, api, &seen, &changed, |seen, event| match event {
+        self.follow(&mut watches, |seen, event| match event {
             Happened::Stands(relocation) => seen.see_relocation(relocation),
             Happened::Gone(relocation) => drop(seen.relocations.remove(&relocation.name_any())),
+            Happened::Listed(uids) => seen.relocations.retain(|_, relocation| uids.contains(&uid_of(relocation))),
         });
-        let api = Api::namespaced(client.clone(), namespace);
-        follow(&mut watches, api, &seen, &changed, |seen, event: Happened<RelocationPlan>| match event {
+        self.follow(&mut watches, |seen, event: Happened<RelocationPlan>| match event {
             Happened::Stands(plan) => drop(seen.plans.insert(plan.name_any(), plan)),
             Happened::Gone(plan) => drop(seen.plans.remove(&plan.name_any())),
+            Happened::Listed(uids) => seen.plans.retain(|_, plan| uids.contains(&uid_of(plan))),
         });
-        let api = Api::namespaced(client.clone(), namespace);
-        follow(&mut watches, api, &seen, &changed, |seen, event| match event {
+        self.follow(&mut watches, |seen, event| match event {
             Happened::Stands(job) => seen.see_job(job),
             Happened::Gone(job) => drop(seen.jobs.remove(&uid_of(&job))),
+            Happened::Listed(uids) => seen.jobs.retain(|uid, _| uids.contains(uid)),
         });
-        let api = Api::namespaced(client.clone(), namespace);
-        follow(&mut watches, api, &seen, &changed, |seen, event| match event {
+        self.follow(&mut watches, |seen, event| match event {
             Happened::Stands(pod) => seen.see_pod(pod),
             Happened::Gone(pod) => drop(seen.pods.remove(&uid_of(&pod))),
+            Happened::Listed(uids) => seen.pods.retain(|uid, _| uids.contains(uid)),
         });
-        Self { seen, changed, _watches: watches }
+        *self.watches.lock().expect("nobody panics here") = watches;
+    }
+
+    fn follow<K>(&self, watches: &mut JoinSet<()>, note: impl Fn(&mut Seen, Happened<K>) + Send + 'static)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
+        let (seen, changed) = (Arc::clone(&self.seen), self.changed.clone());
+        watches.spawn(async move {
+            let mut events = watcher(api, watcher::Config::default()).backoff(Soon).boxed();
+            let mut listed = BTreeSet::new();
+            while let Some(event) = events.next().await {
+                let happened = match event {
+                    Ok(Event::InitApply(object)) => {
+                        listed.insert(uid_of(&object));
+                        Happened::Stands(object)
+                    }
+                    Ok(Event::Apply(object)) => Happened::Stands(object),
+                    Ok(Event::Delete(object)) => Happened::Gone(object),
+                    Ok(Event::InitDone) => Happened::Listed(std::mem::take(&mut listed)),
+                    Ok(Event::Init) | Err(_) => {
+                        listed.clear();
+                        continue;
+                    }
+                };
+                note(&mut seen.lock().expect("no watch panics"), happened);
+                changed.send_modify(|count| *count += 1);
+            }
+        });
     }
 
     /// What was seen so far.
@@ -91,12 +172,12 @@ impl Record {
 
 impl Seen {
     fn see_relocation(&mut self, relocation: Relocation) {
-        let name = relocation.name_any();
-        let version = (name.clone(), relocation.resource_version().unwrap_or_default());
-        if !self.versions.contains(&version) {
+        let version = Version::of(&relocation);
+        let last = self.versions.iter().rev().find(|known| known.relocation == version.relocation);
+        if last != Some(&version) {
             self.versions.push(version);
         }
-        self.relocations.insert(name, relocation);
+        self.relocations.insert(relocation.name_any(), relocation);
     }
 
     fn see_job(&mut self, job: Job) {
@@ -171,32 +252,24 @@ pub fn uid_of(object: &impl ResourceExt) -> String {
     object.uid().unwrap_or_default()
 }
 
+/// A broken watch is taken up again soon and always: a test waits for what it sees.
+struct Soon;
+
+impl Iterator for Soon {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(200))
+    }
+}
+
+impl Backoff for Soon {
+    fn reset(&mut self) {}
+}
+
 enum Happened<K> {
     Stands(K),
     Gone(K),
-}
-
-fn follow<K>(
-    watches: &mut JoinSet<()>,
-    api: Api<K>,
-    seen: &Arc<Mutex<Seen>>,
-    changed: &watch::Sender<u64>,
-    note: impl Fn(&mut Seen, Happened<K>) + Send + 'static,
-) where
-    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
-{
-    let (seen, changed) = (Arc::clone(seen), changed.clone());
-    watches.spawn(async move {
-        let mut events = watcher(api, watcher::Config::default()).boxed();
-        while let Some(event) = events.next().await {
-            let happened = match event {
-                Ok(Event::InitApply(object) | Event::Apply(object)) => Happened::Stands(object),
-                Ok(Event::Delete(object)) => Happened::Gone(object),
-                // The watcher takes up a broken watch again by itself.
-                Ok(Event::Init | Event::InitDone) | Err(_) => continue,
-            };
-            note(&mut seen.lock().expect("no watch panics"), happened);
-            changed.send_modify(|count| *count += 1);
-        }
-    });
+    /// These uids are all that there is.
+    Listed(BTreeSet<String>),
 }

@@ -1,5 +1,6 @@
 //! One scenario: a namespace with a record, a stub kubelet and operators, and the one function that waits.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::builders::{PlanBuilder, RelocationBuilder};
 use super::cluster::{await_deletions, connect, create_namespace, delete_namespace};
 use super::gate::{Gate, Held};
-use super::kubelet::{Behaviour, Kubelet, Script};
+use super::kubelet::{Behaviour, Happening, Kubelet, Ran, Script};
 use super::operator::Operator;
 use super::record::{Launch, Record, Seen, is_finished, is_terminal};
 
@@ -84,6 +85,18 @@ impl Scenario {
         self.operators.push(Operator::start(&self.namespace, kubeconfig.as_deref()).await);
     }
 
+    /// Starts an operator with these environment variables.
+    pub async fn start_operator_with(&mut self, environment: &[(&str, String)]) {
+        let kubeconfig = self.gate.as_ref().map(|gate| gate.kubeconfig().to_owned());
+        self.operators.push(Operator::start_with(&self.namespace, kubeconfig.as_deref(), environment).await);
+    }
+
+    /// Starts an operator without waiting for it.
+    pub async fn spawn_operator(&mut self) {
+        let kubeconfig = self.gate.as_ref().map(|gate| gate.kubeconfig().to_owned());
+        self.operators.push(Operator::spawn(&self.namespace, kubeconfig.as_deref()).await);
+    }
+
     /// Kills every operator with SIGKILL.
     pub fn kill_operators(&mut self) {
         self.operators.drain(..).for_each(Operator::kill);
@@ -116,6 +129,23 @@ impl Scenario {
     /// Adds a line to the stub kubelet's script; it beats the older ones, also for pods that run.
     pub fn script(&self, pods: Script, behaviour: Behaviour) {
         self.kubelet.script(pods, behaviour);
+    }
+
+    /// What ran, in order.
+    pub fn log(&self) -> Vec<Ran> {
+        self.kubelet.log()
+    }
+
+    /// `STEP/task/attempt` of everything that was started for a relocation, in order, by the log of what ran.
+    pub fn ran(&self, name: &str) -> Vec<String> {
+        let started = self.log().into_iter().filter(|ran| ran.has_started() && ran.relocation == name);
+        started.map(|ran| format!("{}/{}", ran.place(), ran.attempt)).collect()
+    }
+
+    /// The API server went back to an earlier state: looks anew, and tells it what became of the pods it knows.
+    pub fn look_anew(&self) {
+        self.record.begin();
+        self.kubelet.tell_again();
     }
 
     // Writing
@@ -231,7 +261,7 @@ impl Scenario {
 
     /// How often a relocation was written since the record began, creation included.
     pub fn versions(&self, name: &str) -> usize {
-        self.record.seen().versions.iter().filter(|(known, _)| known == name).count()
+        self.record.seen().versions.iter().filter(|version| version.relocation == name).count()
     }
 
     /// The notes of the events of a relocation, `Reason: note`, oldest first.
@@ -246,10 +276,44 @@ impl Scenario {
             .collect()
     }
 
-    /// Asserts that no two launches of one mutex were unfinished at once.
+    /// Asserts that no two launches of one mutex were unfinished at once, nor ran at once by the log of what ran.
     pub fn assert_no_overlap(&self) {
         let overlaps = self.record.seen().overlaps.clone();
         assert!(overlaps.is_empty(), "two launches of one mutex worked at once: {overlaps:#?}");
+        let mut running = BTreeMap::new();
+        for ran in self.log().into_iter().filter(|ran| ran.step.is_some()) {
+            match ran.what {
+                Happening::Started => {
+                    let other = running.insert(ran.mutex.clone(), ran.clone());
+                    assert!(other.is_none(), "{ran:?} started beside {other:?}");
+                }
+                Happening::Ended(_) => drop(running.remove(&ran.mutex)),
+            }
+        }
+    }
+
+    /// Asserts that no attempt of a task was started twice, by the log of what ran.
+    ///
+    /// It does not hold where a launch was lost or stopped on purpose: the attempt then has another launch.
+    pub fn assert_no_attempt_ran_twice(&self) {
+        let mut started = BTreeSet::new();
+        for ran in self.log().into_iter().filter(Ran::has_started) {
+            let attempt = (ran.run.clone(), ran.place(), ran.attempt);
+            assert!(started.insert(attempt), "this attempt was started before: {ran:?}");
+        }
+    }
+
+    /// Asserts that no task was started again after it had succeeded, by the log of what ran.
+    pub fn assert_nothing_ran_after_its_success(&self) {
+        let mut succeeded = BTreeSet::new();
+        for ran in self.log() {
+            let task = (ran.run.clone(), ran.place());
+            match ran.what {
+                Happening::Started => assert!(!succeeded.contains(&task), "this task had succeeded: {ran:?}"),
+                Happening::Ended(0) => drop(succeeded.insert(task)),
+                Happening::Ended(_) => {}
+            }
+        }
     }
 
     // Waiting
@@ -290,7 +354,12 @@ impl Scenario {
 
     /// Waits until a pod of the step runs, and answers with its name and uid.
     pub async fn wait_for_running_pod(&self, name: &str, step: Step) -> (String, String) {
-        self.wait(DEADLINE, &format!("{name}: a running pod of {step}"), |seen| {
+        self.wait_for_running_pod_within(DEADLINE, name, step).await
+    }
+
+    /// Waits for so long until a pod of the step runs, and answers with its name and uid.
+    pub async fn wait_for_running_pod_within(&self, limit: Duration, name: &str, step: Step) -> (String, String) {
+        self.wait(limit, &format!("{name}: a running pod of {step}"), |seen| {
             seen.pods.values().find_map(|pod| {
                 let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
                 let ours = super::record::label_of(pod, "name") == Some(name)
@@ -379,6 +448,18 @@ impl Scenario {
                 let finished = if is_finished(pod) { ", finished" } else { "" };
                 let _ = writeln!(text, "{} {phase}{deleted}{finished}", pod.name_any());
             }
+        }
+        let _ = writeln!(text, "--- what ran");
+        for ran in self.log() {
+            let _ = writeln!(
+                text,
+                "{} {}/{} launch {} {:?}",
+                ran.relocation,
+                ran.place(),
+                ran.attempt,
+                ran.launch,
+                ran.what
+            );
         }
         let _ = writeln!(text, "--- events");
         let mut listed = events.list(&ListParams::default()).await.map(|events| events.items).unwrap_or_default();
