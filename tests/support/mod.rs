@@ -18,9 +18,10 @@ mod scenario;
 mod server_metrics;
 
 pub use builders::{PlanBuilder, RelocationBuilder, a_plan, a_relocation};
-pub use gate::{Gate, Held};
+pub use cluster::{await_deletions, create_namespace, delete_namespace};
+pub use gate::{Gate, Held, write_kubeconfig};
 pub use kubelet::{Behaviour, Script, on};
 pub use operator::Operator;
-pub use record::{Launch, Record};
+pub use record::{Launch, Record, is_terminal, label_of};
 pub use scenario::{Scenario, run, run_alone};
-pub use server_metrics::{RequestCounts, count_requests};
+pub use server_metrics::{RequestCounts, count_requests, is_write_of_an_operator};
