@@ -28,7 +28,7 @@ use crate::ground::{Ground, has_succeeded, run_name, text_at};
 use crate::support::{Operator, PlanBuilder, RequestCounts, a_relocation, count_requests, write_kubeconfig};
 
 /// How long a recorded run may take.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_mins(2);
 
 /// How long no write may come before a recorded run is taken to be over.
 const QUIET: Duration = Duration::from_secs(2);

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::support::{is_terminal, label_of};
 
 /// How long the board may stand still while somebody waits for it.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_mins(5);
 
 struct Seen {
     relocation: String,

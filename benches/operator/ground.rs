@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::iter;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
@@ -28,7 +29,7 @@ pub const MANAGER: &str = "relocation-bench";
 pub const OPEN_REQUESTS: usize = 32;
 
 /// How long the ground may take to get ready.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// kwok, its node and the namespaces made so far.
 pub struct Ground {
@@ -69,6 +70,10 @@ impl Ground {
         });
         let waited = timeout(DEADLINE, ready).await;
         waited.unwrap_or_else(|_| panic!("kwok's node is not ready; see {}", log.display())).expect("a watch of nodes");
+        // Its heartbeat is made by now, or the API server would count it with an operator's writes.
+        let leases: Api<Lease> = Api::namespaced(ground.client.clone(), "kube-node-lease");
+        let beats = await_condition(leases, NODE, |lease: Option<&Lease>| lease.is_some());
+        timeout(DEADLINE, beats).await.expect("kwok renews its node's lease").expect("a watch of leases");
         await_deletions(&ground.client).await;
         ground
     }

@@ -13,12 +13,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::bare::{Script, record};
 use crate::board::Board;
-use crate::ground::{Ground, OPEN_REQUESTS, for_each, has_succeeded, run_name, usage_of};
+use crate::ground::{Ground, OPEN_REQUESTS, for_each, run_name, usage_of};
 use crate::report::{Row, median};
 use crate::support::{Operator, a_relocation, is_write_of_an_operator};
 
 /// How long all of one load may take, or the operator's first look at everything.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_mins(5);
 
 /// How many relocations run at once when the time between two steps is measured: far from any load, and four times
 /// as many samples in the same time.
@@ -102,6 +102,7 @@ pub async fn load(ground: &Ground, script: &Script, relocations: usize, times: u
             .beside(of(1, speed)),
         Row::told("the same beside a bare client that tells no events", of(0, speed), " /s").beside(of(2, speed)),
         Row::told("the process' own CPU of a run in it", of(0, processor), " ms").beside(of(1, processor)),
+        Row::told("API reads of a run in it", of(0, |load| load.reads), "").beside(0.0),
         Row::told("resident memory at its end", of(0, |load| load.resident_mib), " MiB"),
     ]
 }
@@ -110,6 +111,7 @@ struct Load {
     steps_per_second: f64,
     cpu_milliseconds: f64,
     resident_mib: f64,
+    reads: f64,
 }
 
 async fn one_load(ground: &Ground, worker: Worker<'_>, relocations: usize) -> Load {
@@ -122,9 +124,18 @@ async fn one_load(ground: &Ground, worker: Worker<'_>, relocations: usize) -> Lo
         start.elapsed()
     };
     let (_, elapsed) = timeout(DEADLINE, async { tokio::join!(work, finished) }).await.expect("the load ends in time");
-    let last = run_name(relocations - 1);
-    if matches!(worker, Worker::Operator) {
-        ground.wait_until(&field.namespace, &last, has_succeeded, DEADLINE).await;
+    let mut reads = 0;
+    if let Some(operator) = &field.operator {
+        counted_by(operator, r#"relocation_count{status="SUCCESS""#, relocations).await;
+        let requests = counted_by(operator, "relocation_api_requests_total", 0).await;
+        let of_a_run = |(labels, count): &(String, usize)| {
+            // {verb="get",resource="jobs",code="200"}
+            let words: Vec<_> = labels.split('"').collect();
+            format!("{} {} {:.1}", words[1], words[3], *count as f64 / relocations as f64)
+        };
+        println!("  requests of a run: {}", requests.iter().map(of_a_run).collect::<Vec<_>>().join(", "));
+        let is_read = |labels: &str| labels.contains(r#"verb="get""#) || labels.contains(r#"verb="list""#);
+        reads = requests.iter().filter(|(labels, _)| is_read(labels)).map(|(_, count)| count).sum();
     }
     let after = field.usage();
     let relocations = relocations as f64;
@@ -133,6 +144,7 @@ async fn one_load(ground: &Ground, worker: Worker<'_>, relocations: usize) -> Lo
         steps_per_second: steps as f64 / elapsed.as_secs_f64(),
         cpu_milliseconds: (after.cpu_seconds - before.cpu_seconds) * 1000.0 / relocations,
         resident_mib: after.resident_mib,
+        reads: reads as f64 / relocations,
     }
 }
 
@@ -204,10 +216,10 @@ pub async fn keep(ground: &Ground, script: &Script, relocations: usize, restarts
         let start = Instant::now();
         let operator = Operator::spawn(namespace, None).await;
         first[0].push(first_effect(ground, namespace, &name, start).await);
-        let passes = has_looked_at(&operator, relocations).await;
+        let passes = counted_by(&operator, "relocation_reconcile_total", relocations).await;
         settled.push(start.elapsed().as_secs_f64());
         resident[0].push(usage_of(operator.pid()).resident_mib);
-        println!("  passes: {passes}");
+        println!("  {passes:?}");
         operator.kill();
 
         let name = format!("zz-bare-{restart}");
@@ -239,22 +251,23 @@ async fn first_effect(ground: &Ground, namespace: &str, name: &str, start: Insta
     start.elapsed().as_secs_f64()
 }
 
-/// Waits until the operator has made a pass for each of so many relocations; gives back its own count of passes.
-async fn has_looked_at(operator: &Operator, relocations: usize) -> String {
+/// Waits until the operator's own metrics of this name add up to so many; gives them back by their labels.
+async fn counted_by(operator: &Operator, name: &str, wanted: usize) -> Vec<(String, usize)> {
     let deadline = Instant::now() + DEADLINE;
     loop {
         let page = operator.page("/metrics").await.unwrap_or_default();
-        let lines = page.lines().filter_map(|line| line.strip_prefix("relocation_reconcile_total"));
-        let counts: Vec<_> = lines.filter_map(|line| line.rsplit_once(' ')).collect();
-        let passes: usize = counts.iter().filter_map(|(_, count)| count.parse::<usize>().ok()).sum();
-        if passes >= relocations {
-            return counts.iter().map(|(outcome, count)| format!("{outcome} {count} ")).collect();
+        let lines = page.lines().filter_map(|line| line.strip_prefix(name));
+        let counts: Vec<(String, usize)> = lines
+            .filter_map(|line| {
+                let (labels, count) = line.rsplit_once(' ')?;
+                Some((labels.to_owned(), count.parse().ok()?))
+            })
+            .collect();
+        let sum: usize = counts.iter().map(|(_, count)| count).sum();
+        if sum >= wanted {
+            return counts;
         }
-        assert!(
-            Instant::now() < deadline,
-            "only {passes} passes for {relocations} relocations\n{}",
-            operator.log_tail()
-        );
+        assert!(Instant::now() < deadline, "{name}: {sum} instead of {wanted}\n{}", operator.log_tail());
         sleep(Duration::from_millis(500)).await;
     }
 }

@@ -62,7 +62,8 @@ impl Row {
             Some(false) => "**no**",
         };
         let bare = self.bare.map(|bare| format!("{}{unit}", digits(bare))).unwrap_or_default();
-        let ratio = self.bare.map(|bare| format!("{:.2}", self.operator / bare)).unwrap_or_default();
+        let divisor = self.bare.filter(|bare| *bare > 0.0);
+        let ratio = divisor.map(|bare| format!("{:.2}", self.operator / bare)).unwrap_or_default();
         format!("| {} | {goal} | {}{unit} | {bare} | {ratio} | {met} |\n", self.quantity, digits(self.operator))
     }
 }
