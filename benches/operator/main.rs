@@ -8,7 +8,10 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "it writes as people do, and counts far below what a float can hold"
+    clippy::duration_suboptimal_units,
+    clippy::redundant_closure_for_method_calls,
+    clippy::struct_field_names,
+    reason = "it writes as people do, counts far below what a float can hold, and shares the tests' harness"
 )]
 
 mod bare;
