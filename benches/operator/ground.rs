@@ -87,7 +87,8 @@ impl Ground {
 
     /// Ends everything. The cluster goes on deleting what was in the namespaces; the next run waits for that.
     pub async fn clear(mut self) {
-        for namespace in self.namespaces.lock().expect("nobody panics with it").drain(..) {
+        let namespaces = std::mem::take(self.namespaces.get_mut().expect("nobody panics with it"));
+        for namespace in namespaces {
             delete_namespace(&self.client, &namespace).await;
         }
         let nodes: Api<Node> = Api::all(self.client.clone());

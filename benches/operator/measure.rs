@@ -63,7 +63,9 @@ pub async fn gap(ground: &Ground, script: &Script, rounds: usize) -> [Row; 2] {
             field.close();
         }
     }
-    gaps.iter_mut().for_each(|gaps| gaps.sort_by(f64::total_cmp));
+    for gaps in &mut gaps {
+        gaps.sort_by(f64::total_cmp);
+    }
     println!("  {} gaps", gaps[0].len());
     let at = |gaps: &[f64], share: f64| gaps[((gaps.len() - 1) as f64 * share).round() as usize];
     [

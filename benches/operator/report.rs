@@ -92,7 +92,9 @@ pub async fn report(client: &Client, kwok: &Path, sizes: &str, rows: &[Row]) -> 
     text.push_str(
         "| quantity | goal | operator | bare client | ratio | met |\n| --- | --- | ---: | ---: | ---: | --- |\n",
     );
-    rows.iter().for_each(|row| text.push_str(&row.line()));
+    for row in rows {
+        text.push_str(&row.line());
+    }
     let server = client.apiserver_version().await.map(|version| version.git_version).unwrap_or_default();
     let _ = write!(
         text,
