@@ -30,7 +30,7 @@ unit_tests := $(filter-out acceptance e2e faults,$(basename $(notdir $(wildcard 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	test lint lint-format lint-clippy lint-scripts test-long test-unit test-acceptance test-faults test-e2e no-operator clean
+	test lint lint-format lint-clippy lint-scripts test-long test-unit test-acceptance test-faults test-e2e no-operator bench bench-record clean
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -148,6 +148,19 @@ test-long: test-acceptance test-faults ## Run the races and faults with full cou
 
 test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
 	cargo test --locked --test e2e
+
+# BENCH=quick is a trial of about 3 minutes; docs/benchmarks.md lists what else can be set.
+# kwok, which plays the pods, is built here and nowhere else.
+bench bench-record: install-crds no-operator
+	@echo "compiling the operator and the benchmark (first time 5 to 8 minutes)"
+	cargo bench --locked --bench operator --no-run
+	@kwok=$$(cluster/cluster kwok) && RUST_LOG=$${RUST_LOG:-info} KWOK=$$kwok BENCH_RECORD=$(BENCH_RECORD) \
+	  cargo bench --locked --bench operator
+
+bench: BENCH_RECORD = $(CARGO_TARGET_DIR)/bench/results.md
+bench: ## Measure the operator next to a bare client (12 minutes on 2 idle cores; BENCH=quick: 3)
+bench-record: BENCH_RECORD = docs/bench/results.md
+bench-record: ## The same, and keep the table in docs/bench/results.md
 
 clean: ## Remove what cargo built (the cluster's programs and images stay in RELOCATION_CACHE)
 	cargo clean

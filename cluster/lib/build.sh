@@ -23,6 +23,27 @@ pause                   kubernetes build/pause/linux/pause.c
 END
 }
 
+# kwok plays nodes and pods without containers, for load. Only benchmarks need it, so it has a folder of its own and is built when asked for.
+KWOK=$RELOCATION_CACHE/cluster/kwok-$(cat "$CLUSTER_DIR"/kwok/go.{mod,sum} | sha256sum | cut -c 1-16)/kwok
+
+build_kwok() {
+  local folder start=$SECONDS
+  folder=$(dirname "$KWOK")
+  [[ -e $KWOK ]] && return
+  need_go
+  mkdir -p "$folder"
+  exec {kwok_lock}>"$folder/lock"
+  flock "$kwok_lock"
+  if [[ ! -e $KWOK ]]; then
+    printf '  building %-15s(once; about 2 minutes on 2 cores) ' kwok >&2
+    build_program "$CLUSTER_DIR/kwok" sigs.k8s.io/kwok/cmd/kwok "$folder/.kwok" ||
+      fail "building kwok failed; the messages above are Go's own"
+    mv "$folder/.kwok" "$KWOK"
+    say "$(seconds_since "$start")"
+  fi
+  exec {kwok_lock}>&-
+}
+
 # build_programs: makes $PROGRAMS, all of it or nothing.
 # Programs collect in a folder with another name, each under its final name only when it is complete, and the folder gets its name last.
 # So an interrupted build costs only the program it was at, and never looks whole.

@@ -6,7 +6,7 @@ use relocation_operator::api::{StatusValue, Step};
 use serde_json::json;
 
 use crate::SIX_WORKS;
-use crate::support::{Behaviour, a_plan, a_relocation, count_requests, on, run_alone};
+use crate::support::{Behaviour, a_plan, a_relocation, count_requests, is_write_of_an_operator, on, run_alone};
 
 /// How long a settled system is watched.
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -16,23 +16,6 @@ fn is_write(request: &str) -> bool {
     let (verb, resource) = request.split_once(' ').unwrap_or_default();
     matches!(verb, "POST" | "PUT" | "PATCH" | "APPLY" | "DELETE" | "DELETECOLLECTION")
         && !matches!(resource, "leases" | "nodes/status")
-}
-
-/// Writes that nobody but an operator makes, as the API server counts them.
-///
-/// The Job controller writes the status of Jobs, and the volume controller updates claims: those are not ours.
-/// A Lease of a mutex is created and deleted, never updated; those of the cluster are only updated.
-fn is_write_of_an_operator(request: &str) -> bool {
-    const CREATED: [&str; 6] =
-        ["jobs", "leases", "controllerrevisions", "persistentvolumeclaims", "artifactindices", "relocations"];
-    let (verb, resource) = request.split_once(' ').unwrap_or_default();
-    match verb {
-        "POST" | "DELETE" => CREATED.contains(&resource),
-        "PUT" | "PATCH" | "APPLY" => {
-            matches!(resource, "relocations/status" | "relocations" | "artifactindices" | "jobs")
-        }
-        _ => false,
-    }
 }
 
 #[tokio::test]

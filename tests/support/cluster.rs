@@ -28,7 +28,7 @@ const MANAGER: &str = "relocation-acceptance";
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long the objects of one namespace may take to go.
-const NAMESPACE_DEADLINE: Duration = Duration::from_secs(120);
+const NAMESPACE_DEADLINE: Duration = Duration::from_mins(2);
 
 /// A client of the cluster, after the kinds and the stub's node are there.
 pub async fn connect() -> Client {

@@ -233,7 +233,8 @@ impl Way {
     }
 }
 
-fn write_kubeconfig(address: SocketAddr) -> PathBuf {
+/// Writes a kubeconfig that names this address, without any rights of its own.
+pub fn write_kubeconfig(address: SocketAddr) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gates");
     std::fs::create_dir_all(&directory).expect("a directory for kubeconfigs");
     let path = directory.join(format!("{}-{}", std::process::id(), address.port()));

@@ -21,9 +21,10 @@ mod server_metrics;
 
 pub use amounts::amount;
 pub use builders::{PlanBuilder, RelocationBuilder, a_plan, a_relocation};
-pub use gate::{Asked, Gate, Held};
+pub use cluster::{await_deletions, create_namespace, delete_namespace};
+pub use gate::{Asked, Gate, Held, write_kubeconfig};
 pub use kubelet::{Behaviour, Happening, Ran, Script, on};
 pub use operator::Operator;
 pub use record::{Launch, Record, Seen, Version, is_terminal, label_of};
 pub use scenario::{Scenario, run, run_alone};
-pub use server_metrics::{RequestCounts, count_requests};
+pub use server_metrics::{RequestCounts, count_requests, is_write_of_an_operator};

@@ -67,6 +67,11 @@ impl Operator {
         Self { child: command.spawn().expect("the operator starts"), log, address }
     }
 
+    /// Its process, for who measures it.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it with SIGKILL and waits until it is gone.
     pub fn kill(mut self) {
         self.end();

@@ -63,3 +63,20 @@ pub async fn count_requests(client: &Client) -> RequestCounts {
     }
     RequestCounts(counts)
 }
+
+/// Writes that nobody but an operator makes, as the API server counts them.
+///
+/// The Job controller writes the status of Jobs, and the volume controller updates claims: those are not ours.
+/// A Lease of a mutex is created and deleted, never updated; those of the cluster are only updated.
+pub fn is_write_of_an_operator(request: &str) -> bool {
+    const CREATED: [&str; 6] =
+        ["jobs", "leases", "controllerrevisions", "persistentvolumeclaims", "artifactindices", "relocations"];
+    let (verb, resource) = request.split_once(' ').unwrap_or_default();
+    match verb {
+        "POST" | "DELETE" => CREATED.contains(&resource),
+        "PUT" | "PATCH" | "APPLY" => {
+            matches!(resource, "relocations/status" | "relocations" | "artifactindices" | "jobs")
+        }
+        _ => false,
+    }
+}
