@@ -18,6 +18,7 @@ mod admission;
 mod failures;
 mod faults;
 mod fences;
+mod gitops;
 mod input;
 mod races;
 mod silence;
