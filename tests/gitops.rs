@@ -2,12 +2,13 @@
 //!
 //! After a change of a script: `UPDATE_EXPECT=1 cargo test --test gitops` writes the `ConfigMap` and its copy in the page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
-use mlua::{Lua, LuaOptions, LuaSerdeExt, SerializeOptions, StdLib};
+use mlua::serde::ser::Options;
+use mlua::{Lua, LuaOptions, LuaSerdeExt, StdLib};
 use relocation_operator::api::{GROUP, Relocation, VERSION, admission};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -60,8 +61,7 @@ fn read(path: &Path) -> String {
 /// Runs a script as Argo CD does: Lua 5.1 with the basic functions and `table` only, the object as the global `obj`.
 fn run(script: &str, object: &Value) -> Value {
     let lua = Lua::new_with(StdLib::TABLE, LuaOptions::default()).expect("a Lua");
-    let plain =
-        SerializeOptions::new().set_array_metatable(false).serialize_none_to_null(false).serialize_unit_to_null(false);
+    let plain = Options::new().set_array_metatable(false).serialize_none_to_null(false).serialize_unit_to_null(false);
     let object = lua.to_value_with(object, plain).expect("JSON becomes tables");
     lua.globals().set("obj", object).expect("a global");
     let answer: mlua::Value = lua.load(script).eval().unwrap_or_else(|error| panic!("{error}\n{script}"));
@@ -181,7 +181,8 @@ fn every_action_on_offer_changes_what_it_says_and_is_admitted() {
         let object = state.object();
         let offered = run(&discovery, &object);
         let offered = offered.as_object().expect("a table of actions");
-        assert!(offered.keys().eq(scripts.keys()), "an action without a script, or the reverse");
+        let names = |keys: &mut dyn Iterator<Item = &String>| keys.cloned().collect::<BTreeSet<_>>();
+        assert_eq!(names(&mut offered.keys()), names(&mut scripts.keys()), "each action has its script");
         for (name, action) in offered {
             let expected = state.actions.get(name);
             let disabled = action["disabled"].as_bool().expect("a boolean");
@@ -233,8 +234,8 @@ fn the_relocation_in_git_is_ours_and_admitted_and_no_tool_deletes_it() {
     assert_eq!((&ignored["group"], &ignored["kind"]), (&json!(GROUP), &object["kind"]));
     let pointers = ignored["jsonPointers"].as_array().expect("a list");
     let patches = every_state().into_iter().flat_map(|state| state.actions.into_values());
-    for field in patches.flat_map(|patch| patch["spec"].as_object().cloned().unwrap_or_default()) {
-        let pointer = json!(format!("/spec/{}", field.0));
+    for (field, _) in patches.flat_map(|patch| patch["spec"].as_object().cloned().unwrap_or_default()) {
+        let pointer = json!(format!("/spec/{field}"));
         assert!(pointers.contains(&pointer), "an action writes {pointer}, and selfHeal would take it back");
     }
 }

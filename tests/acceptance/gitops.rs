@@ -120,6 +120,7 @@ async fn the_same_manifest_applied_without_end_by_two_managers_changes_nothing_o
         scenario.start_operator().await;
         let manifest = in_git("acme").build();
         let created = apply(scenario, FLUX, &manifest, Mode::Real).await.expect("applied");
+        scenario.wait_until("acme", "it is seen", |_| true).await;
         let mut applied = 1;
         while scenario.status("acme").status != Some(StatusValue::Success) {
             for manager in [ARGO, FLUX] {
