@@ -282,7 +282,7 @@ async fn a_refusal_never_says_what_tools_read_as_delete_and_create_again() {
 }
 
 /// A person writes, as `kubectl patch` does.
-async fn patch_by_hand(scenario: &Scenario, name: &str, manager: &str, change: Value) {
+async fn patch_by_hand(scenario: &Scenario, name: &str, manager: &str, change: &Value) {
     let parameters = PatchParams { field_manager: Some(manager.to_owned()), ..PatchParams::default() };
     let patch = Patch::Merge(json!({ "spec": change }));
     scenario.relocations().patch(name, &parameters, &patch).await.expect("a person may");
@@ -341,7 +341,7 @@ async fn a_fence_set_by_hand_is_cleared_by_nobody_who_leaves_it_out_but_by_flux_
             }
             apply(scenario, FLUX, &manifest, Mode::Real).await.expect("applied");
             let manager = if name == "named" { "flux-client-side-apply" } else { "kubectl-patch" };
-            patch_by_hand(scenario, name, manager, fence.clone()).await;
+            patch_by_hand(scenario, name, manager, &fence).await;
             let applied = match name {
                 "plain" => apply(scenario, FLUX, &manifest, Mode::Real).await.expect("applied by force"),
                 _ => reconcile_like_flux(scenario, &manifest).await,
@@ -350,7 +350,7 @@ async fn a_fence_set_by_hand_is_cleared_by_nobody_who_leaves_it_out_but_by_flux_
         }
         let manifest = in_git("set").paused_at(Step::Importing).build();
         apply(scenario, FLUX, &manifest, Mode::Real).await.expect("applied");
-        patch_by_hand(scenario, "set", "kubectl-patch", json!({ "pauseAtStep": "NOTIFYING" })).await;
+        patch_by_hand(scenario, "set", "kubectl-patch", &json!({ "pauseAtStep": "NOTIFYING" })).await;
         let applied = apply(scenario, FLUX, &manifest, Mode::Real).await.expect("applied by force");
         assert!(fenced(&applied), "Git wins where it sets the field");
     })
