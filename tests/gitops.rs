@@ -203,7 +203,8 @@ fn every_action_on_offer_changes_what_it_says_and_is_admitted() {
 fn every_state_of_the_table_is_a_relocation() {
     for state in every_state() {
         let mut object = state.object();
-        for condition in object["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        let conditions = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut);
+        for condition in conditions.into_iter().flatten() {
             condition["lastTransitionTime"] = json!("2026-03-01T12:00:00Z");
         }
         let read = serde_json::from_value::<Relocation>(object).map(drop);
