@@ -9,6 +9,7 @@ mod fixtures;
 mod histories;
 mod job_readings;
 mod jobs;
+mod kstatus;
 mod launches;
 mod order;
 mod plans;

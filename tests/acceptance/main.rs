@@ -19,6 +19,7 @@ mod admission;
 mod failures;
 mod faults;
 mod fences;
+mod gitops;
 mod input;
 mod kills;
 mod nonsense;

@@ -61,7 +61,7 @@ fn an_event() -> impl Strategy<Value = Event> {
 }
 
 /// A few events that belong together, so that what is rare by chance alone happens often.
-fn a_scene() -> impl Strategy<Value = Vec<Event>> {
+pub(super) fn a_scene() -> impl Strategy<Value = Vec<Event>> {
     let both = || (0_usize..2, prop_oneof![3 => Just(0_usize), 1 => Just(1_usize)]);
     let observe = |operator, relocation| Event::Observe { operator, relocation, behind: 0 };
     let finish = || (0_usize..4, an_outcome()).prop_map(|(pod, outcome)| Event::Finish { pod, outcome });

@@ -5,9 +5,10 @@ use std::fmt::Write;
 use expect_test::{Expect, expect};
 
 use super::fixtures::{Scene, a_pod, a_relocation};
+use super::kstatus::verdict_of;
 use crate::api::{
-    AutoPauseAtStep, ConditionType, DesiredState, Readiness, RelocationStatus, Step, WhenLocked, condition_status,
-    find_condition,
+    AutoPauseAtStep, ConditionType, DesiredState, Readiness, Relocation, RelocationStatus, Step, WhenLocked,
+    condition_status, find_condition,
 };
 use crate::lifecycle::{Decision, JobFailure, JobSeen, LockSeen, PlanSeen};
 
@@ -21,7 +22,7 @@ fn table(scene: &Scene) -> String {
         "{} {} kstatus {}",
         status.status.map_or("-", crate::api::StatusValue::as_str),
         status.step.map_or("-", Step::as_str),
-        kstatus(scene, status)
+        verdict_of(&Relocation { status: Some(status.clone()), ..scene.relocation.clone() })
     )
     .unwrap();
     for condition in &status.conditions {
@@ -32,21 +33,6 @@ fn table(scene: &Scene) -> String {
 
 fn check(scene: &Scene, expected: &Expect) {
     expected.assert_eq(&table(scene));
-}
-
-/// The rules by which kstatus judges an object of a kind it does not know.
-fn kstatus(scene: &Scene, status: &RelocationStatus) -> &'static str {
-    let is = |type_, value| find_condition(&status.conditions, type_).is_some_and(|known| known.status == value);
-    if status.observed_generation != scene.relocation.metadata.generation {
-        return "InProgress";
-    }
-    if is(ConditionType::Reconciling, condition_status::TRUE) {
-        return "InProgress";
-    }
-    if is(ConditionType::Stalled, condition_status::TRUE) {
-        return "Failed";
-    }
-    if is(ConditionType::Ready, condition_status::TRUE) { "Current" } else { "InProgress" }
 }
 
 fn pausing(scene: Scene) -> Scene {

@@ -1,0 +1,3 @@
+-- Ends it now.
+obj.spec.desiredState = "Aborted"
+return obj

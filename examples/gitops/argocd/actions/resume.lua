@@ -1,0 +1,2 @@
+obj.spec.desiredState = "Active"
+return obj

@@ -1,0 +1,2 @@
+obj.spec.cancelAtStep = nil
+return obj
