@@ -30,7 +30,7 @@ unit_tests := $(filter-out acceptance e2e,$(basename $(notdir $(wildcard tests/*
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	test lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-e2e no-operator clean
+	test test-long test-model lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-e2e no-operator clean
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,12 @@ demo: install ## Move real data through six steps, stop at the fence, go on, com
 
 test: ## Run every suite and count (first time about 25 minutes)
 	@.ci/suites
+
+test-long: test-model ## Run the long forms of the tests
+
+# The model as in test-unit, with wider bounds.
+test-model:
+	RELOCATION_MODEL=deep cargo test --locked --lib lifecycle::tests::model -- --nocapture --test-threads=1
 
 lint: lint-format lint-clippy lint-scripts ## Check format, clippy and shell scripts
 

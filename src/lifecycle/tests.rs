@@ -10,6 +10,7 @@ mod histories;
 mod job_readings;
 mod jobs;
 mod launches;
+mod model;
 mod order;
 mod plans;
 mod projections;

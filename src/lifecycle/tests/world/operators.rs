@@ -1,6 +1,7 @@
 //! The two operators: observe with the real judgement, record with a precondition, act.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::SignedDuration;
 
@@ -22,19 +23,19 @@ pub(in super::super) struct Operator {
     pub skew: i64,
     pub pending: Option<Pending>,
     /// For [`Flaw::ConsumesTheFence`]: it has paused at a fence.
-    paused_once: bool,
+    pub paused_once: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(in super::super) struct Pending {
     pub relocation: usize,
     /// The copy that was observed.
-    pub copy: Relocation,
+    pub copy: Arc<Relocation>,
     /// The named Job as it was seen, before any flaw hid it.
     pub seen: JobSeen,
     /// The named Job as it really was at that moment.
     pub truth: JobSeen,
-    pub decision: Decision,
+    pub decision: Arc<Decision>,
     pub phase: Phase,
 }
 
@@ -44,6 +45,15 @@ pub(in super::super) enum Phase {
     /// Only with [`Flaw::ActsBeforeRecording`].
     ActedFirst,
     Recorded,
+}
+
+impl Pending {
+    /// Whether there is anything to store or to do.
+    pub fn changes_anything(&self) -> bool {
+        self.decision.effect.is_some()
+            || Some(&self.decision.status) != self.copy.status.as_ref()
+                && (self.copy.status.is_some() || self.decision.status != RelocationStatus::default())
+    }
 }
 
 impl Operator {
@@ -64,8 +74,7 @@ impl World {
         self.operators[operator].jobs.clone_from(&self.jobs);
         self.observe(operator, relocation, 0)?;
         let Some(pending) = &self.operators[operator].pending else { return Ok(false) };
-        let changes = pending.decision.effect.is_some()
-            || pending.decision.status != pending.copy.status.clone().unwrap_or_default();
+        let changes = pending.changes_anything();
         let clock = self.clock(operator);
         let due = pending.decision.wake.is_some_and(|wake| wake <= clock);
         if due && !changes {
@@ -98,9 +107,12 @@ impl World {
         if let (JobSeen::Live { .. }, Some(name)) = (&seen, &status.job) {
             self.operators[operator].known.insert(name.clone());
         }
-        let mut told = copy.clone();
+        let mut told = (*copy).clone();
         if self.flaw == Flaw::ConsumesTheFence && self.operators[operator].paused_once {
             told.spec.pause_at_step = None;
+        }
+        if self.flaw == Flaw::SleepsInPause && status.status == Some(StatusValue::Pause) {
+            told.spec.pause_at_step = status.pause.as_ref().map(|pause| pause.step);
         }
         let truth = self.live_job(operator, status.job.as_deref());
         let mut decision = self.judge(operator, relocation, &told, &seen);
@@ -111,6 +123,13 @@ impl World {
         if self.flaw == Flaw::CountsTwice && backs_off {
             decision.status.attempt = decision.status.attempt.map(|attempt| attempt + 1);
         }
+        if self.flaw == Flaw::WaitsInSilence {
+            decision.status.conditions.retain(|condition| !["Reconciling", "Stalled"].contains(&condition.type_.as_str()));
+        }
+        if self.flaw == Flaw::AnswersNoLateRequest {
+            decision.status.late.clone_from(&status.late);
+        }
+        let decision = Arc::new(decision);
         self.operators[operator].pending =
             Some(Pending { relocation, copy, seen, truth, decision, phase: Phase::Decided });
         Ok(())
@@ -149,7 +168,12 @@ impl World {
             | Flaw::ForgetsThePrecondition
             | Flaw::ConsumesTheFence
             | Flaw::CountsTwice
-            | Flaw::SkipsQuiet => false,
+            | Flaw::SkipsQuiet
+            | Flaw::WaitsInSilence
+            | Flaw::AnswersNoLateRequest
+            | Flaw::SleepsInPause
+            | Flaw::SetsAFinalizer
+            | Flaw::BlocksItsOwner => false,
         };
         let hide = |job: JobSeen| match job {
             JobSeen::Succeeded | JobSeen::Failed(_) if hidden => {
@@ -161,7 +185,7 @@ impl World {
         let job = hide(seen.clone());
         let mut snapshot = Snapshot {
             relocation: copy,
-            plan: self.plan.clone(),
+            plan: (*self.plan).clone(),
             frozen: None,
             job,
             job_read: JobRead::Cached,
@@ -182,7 +206,7 @@ impl World {
                     snapshot.job = hide(self.live_job(operator, status.job.as_deref()));
                     snapshot.job_read = JobRead::Live;
                 }
-                Err(Facet::Frozen) => snapshot.frozen = Some(self.revisions[relocation].clone()),
+                Err(Facet::Frozen) => snapshot.frozen = Some(self.revisions[relocation].as_deref().cloned()),
                 Err(Facet::Pods) => snapshot.pods = Some(self.pods_of(status.job.as_deref().unwrap_or_default())),
                 Err(Facet::MutexUse) => snapshot.mutex_use = Some(self.mutex_use()),
                 Err(Facet::Lock) => snapshot.lock = Some(self.lock(relocation)),
@@ -261,8 +285,10 @@ impl World {
             return Ok(());
         }
         if changes {
-            let mut new = old.clone();
-            new.status = Some(pending.decision.status.clone());
+            let mut new = Relocation { status: Some(pending.decision.status.clone()), ..(*old).clone() };
+            if self.flaw == Flaw::SetsAFinalizer {
+                new.metadata.finalizers = Some(vec![format!("{}/tidy", crate::api::GROUP)]);
+            }
             self.judge_write(&pending, &old, &new)?;
             match admitted(&old, &new) {
                 Ok(()) => self.store(pending.relocation, new),
@@ -309,10 +335,13 @@ impl World {
             }
             Some(Effect::CreateWorkspace(_)) => self.claims[relocation] = true,
             Some(Effect::FreezePlan(plan)) => {
-                self.revisions[relocation].get_or_insert_with(|| (**plan).clone());
+                self.revisions[relocation].get_or_insert_with(|| Arc::new((**plan).clone()));
             }
             Some(Effect::CreateJob(plan)) => {
-                let job = build_job(&pending.copy, &pending.decision.status, plan).expect("a Job of the plan");
+                let mut job = build_job(&pending.copy, &pending.decision.status, plan).expect("a Job of the plan");
+                if self.flaw == Flaw::BlocksItsOwner {
+                    job["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = true.into();
+                }
                 return self.create_job(operator, relocation, &pending.decision.status, &job);
             }
             Some(Effect::DeleteJobs(jobs)) => {
@@ -351,6 +380,8 @@ impl World {
             name: name.clone(),
             uid: uid.clone(),
             owner: relocation,
+            launch,
+            holds: super::promises::what_holds_its_owner(job),
             state: JobState::Live,
             deleted_at: None,
             created_at: self.now,
@@ -386,7 +417,18 @@ impl World {
 
     /// Everybody stops editing, every fence opens, every pod ends well: whatever has not failed must succeed.
     pub(in super::super) fn run_to_the_end(&mut self) -> Checked {
-        use super::{Edit, Event, Outcome};
+        self.stop_disturbing()?;
+        for _ in 0..120 {
+            if self.go_on()? {
+                return Ok(());
+            }
+        }
+        self.never_ends()
+    }
+
+    /// The last edits and crashes: from here on nobody does anything but what helps.
+    pub(in super::super) fn stop_disturbing(&mut self) -> Checked {
+        use super::{Edit, Event};
         use crate::api::AutoPause;
         self.happen(&Event::PlanAppears)?;
         for operator in 0..2 {
@@ -399,22 +441,31 @@ impl World {
             self.edit(relocation, Edit::Budget(None));
             self.edit(relocation, Edit::Desire(DesiredState::Active));
         }
-        for _ in 0..120 {
-            self.settle()?;
-            let busy = |index: &usize| self.relocations[*index].is_some() && !self.status(*index).has_ended();
-            if (0..2).all(|index| !busy(&index)) && self.pods.iter().all(|pod| pod.finished) {
-                return self.all_is_given_back();
-            }
-            for relocation in 0..2 {
-                // Refused while IN_PROGRESS, so it is tried until it can be.
-                self.edit(relocation, Edit::BadParameter(false));
-            }
-            let running: Vec<usize> = (0..self.pods.len()).filter(|index| !self.pods[*index].finished).collect();
-            match running.last() {
-                Some(pod) => self.finish(*pod, Outcome::Valid),
-                None => self.happen(&Event::Tick { seconds: 11 })?,
-            }
+        Ok(())
+    }
+
+    /// One stretch on the way to the end; whether it is reached, with everything given back.
+    pub(in super::super) fn go_on(&mut self) -> Result<bool, Broken> {
+        use super::{Edit, Event, Outcome};
+        self.settle()?;
+        let busy = |index: &usize| self.relocations[*index].is_some() && !self.status(*index).has_ended();
+        if (0..2).all(|index| !busy(&index)) && self.pods.iter().all(|pod| pod.finished) {
+            self.all_is_given_back()?;
+            return Ok(true);
         }
+        for relocation in 0..2 {
+            // Refused while IN_PROGRESS, so it is tried until it can be.
+            self.edit(relocation, Edit::BadParameter(false));
+        }
+        let running: Vec<usize> = (0..self.pods.len()).filter(|index| !self.pods[*index].finished).collect();
+        match running.last() {
+            Some(pod) => self.finish(*pod, Outcome::Valid),
+            None => self.happen(&Event::Tick { seconds: 11 })?,
+        }
+        Ok(false)
+    }
+
+    pub(in super::super) fn never_ends(&self) -> Checked {
         let standing: Vec<_> = (0..2).map(|index| self.status(index)).collect();
         Err(Broken::new(Promise::Liveness, format!("it does not end: {standing:#?}")))
     }

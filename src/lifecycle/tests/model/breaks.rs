@@ -1,0 +1,117 @@
+//! Each promise broken on purpose: the model must find it, and tell it so that a person can follow.
+
+use expect_test::{Expect, expect};
+use stateright::{Checker, HasDiscoveries, Model};
+
+use super::configurations::{found_by, peace, two_steps};
+use super::*;
+use crate::api::{DesiredState, Step};
+
+/// The shortest story that breaks something.
+fn search(flaw: Flaw, bounds: &Bounds) -> Option<(Promise, String)> {
+    let model = Interleavings::new(bounds.clone(), flaw);
+    let checker = model.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    found_by(&checker)
+}
+
+/// With the flaw the model finds the broken promise; without it, within the same bounds, nothing is broken.
+fn check(flaw: Flaw, promise: Promise, bounds: &Bounds) -> String {
+    if let Some((_, story)) = search(Flaw::None, bounds) {
+        panic!("the protocol as it is breaks here:\n{story}");
+    }
+    let (found, story) = search(flaw, bounds).unwrap_or_else(|| panic!("{flaw:?} goes unnoticed"));
+    assert_eq!(found, promise, "{flaw:?} is told like this:\n{story}");
+    story
+}
+
+/// One operator, the first step with work is the third, and this much may happen.
+fn within(menu: Vec<Edit>, faults: Vec<Fault>) -> Bounds {
+    let budget = Budget { edits: u8::from(!menu.is_empty()), faults: u8::from(!faults.is_empty()), ..peace().budget };
+    Bounds { plan: two_steps, menu, faults, budget, ..peace() }
+}
+
+fn told(story: &str, expected: &Expect) {
+    expected.assert_eq(story);
+}
+
+#[test]
+fn promise_1_a_consumed_fence_is_found() {
+    let bounds = within(vec![Edit::Pause(Some(Step::Preprocessing))], vec![]);
+    let story = check(Flaw::ConsumesTheFence, Promise::Pause, &bounds);
+    told(&story, &expect![[r#""#]]);
+}
+
+#[test]
+fn promise_1_a_fence_that_lands_before_a_write_without_its_precondition_is_found() {
+    check(Flaw::ForgetsThePrecondition, Promise::Pause, &within(vec![Edit::Pause(Some(Step::Validating))], vec![]));
+}
+
+#[test]
+fn promise_2_a_mutex_taken_for_quiet_without_a_look_is_found() {
+    let bounds = within(vec![], vec![Fault::Deleted(Manner::Background)]);
+    let story = check(Flaw::SkipsQuiet, Promise::OneAtATime, &bounds);
+    told(&story, &expect![[r#""#]]);
+}
+
+#[test]
+fn promise_2_two_writers_without_a_precondition_are_found() {
+    let bounds = Bounds { operators: 2, ..within(vec![], vec![]) };
+    check(Flaw::ForgetsThePrecondition, Promise::OneAtATime, &bounds);
+}
+
+#[test]
+fn promise_2_a_job_created_before_the_status_names_it_is_found() {
+    check(Flaw::ActsBeforeRecording, Promise::IntentFirst, &within(vec![], vec![]));
+}
+
+#[test]
+fn promise_3_a_failure_that_is_counted_twice_is_found() {
+    check(Flaw::CountsTwice, Promise::NothingTwice, &within(vec![], vec![Fault::Ends(Outcome::Exit(1))]));
+}
+
+#[test]
+fn promise_3_a_result_that_an_abort_overtakes_is_found() {
+    check(Flaw::JudgesTheAbortFirst, Promise::FoldFirst, &within(vec![Edit::Desire(DesiredState::Aborted)], vec![]));
+}
+
+#[test]
+fn promise_3_a_result_that_the_deadline_overtakes_is_found() {
+    check(Flaw::JudgesTheDeadlineFirst, Promise::FoldFirst, &within(vec![Edit::Budget(Some(10))], vec![]));
+}
+
+#[test]
+fn promise_4_waiting_in_silence_is_found() {
+    let story = check(Flaw::WaitsInSilence, Promise::Reasons, &within(vec![], vec![]));
+    assert!(story.contains("is not told"), "{story}");
+}
+
+#[test]
+fn promise_4_a_late_request_without_an_answer_is_found() {
+    let bounds = within(vec![Edit::Pause(Some(Step::Validating))], vec![]);
+    let bounds = Bounds { late_requests: LateRequests::Report, ..bounds };
+    let story = check(Flaw::AnswersNoLateRequest, Promise::Reasons, &bounds);
+    told(&story, &expect![[r#""#]]);
+}
+
+#[test]
+fn promise_5_a_finalizer_of_ours_is_found() {
+    let bounds = within(vec![], vec![]);
+    let bounds = Bounds { budget: Budget { deletes: 1, ..bounds.budget }, ..bounds };
+    let story = check(Flaw::SetsAFinalizer, Promise::Deleting, &bounds);
+    told(&story, &expect![[r#""#]]);
+}
+
+#[test]
+fn promise_5_a_job_that_holds_its_owner_is_found() {
+    let bounds = within(vec![], vec![]);
+    let bounds = Bounds { budget: Budget { deletes: 1, ..bounds.budget }, ..bounds };
+    check(Flaw::BlocksItsOwner, Promise::Deleting, &bounds);
+}
+
+#[test]
+fn a_state_without_a_way_out_is_found() {
+    let bounds = within(vec![Edit::Pause(Some(Step::Preprocessing))], vec![]);
+    let (found, story) = search(Flaw::SleepsInPause, &bounds).expect("a pause that nobody can end");
+    assert_eq!(found, Promise::Liveness, "{story}");
+    assert!(search(Flaw::None, &bounds).is_none());
+}

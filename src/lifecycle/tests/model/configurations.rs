@@ -1,0 +1,179 @@
+//! What is explored, and that nothing is found.
+//!
+//! Several small worlds without gaps say more than one big one with them: each widens one side and keeps the others narrow.
+
+use serde_json::{Value, json};
+use stateright::{Checker, Model};
+
+use super::super::fixtures::a_template;
+use super::*;
+use crate::api::{DesiredState, RelocationPlanSpec, Step};
+
+/// Whether the long run was asked for.
+pub(super) fn is_deep() -> bool {
+    std::env::var("RELOCATION_MODEL").is_ok_and(|value| value == "deep")
+}
+
+fn plan_with(steps: &[(Step, &str, i32)]) -> Plan {
+    let steps: Vec<Value> = steps
+        .iter()
+        .map(|(step, name, attempts)| {
+            let evidence = *step == Step::Validating;
+            let task = json!({ "name": name, "attempts": attempts, "evidence": evidence, "template": a_template() });
+            json!({ "step": step, "tasks": [task] })
+        })
+        .collect();
+    let spec: RelocationPlanSpec = serde_json::from_value(json!({ "steps": steps })).expect("a plan");
+    Plan::read(spec, 1).expect("a valid plan")
+}
+
+/// Two steps that work and four that are passed through.
+pub(super) fn two_steps() -> Plan {
+    plan_with(&[(Step::Validating, "check", 2), (Step::Importing, "write", 2)])
+}
+
+/// The first step works, so that work may run before anything can be fenced.
+pub(super) fn three_steps() -> Plan {
+    plan_with(&[(Step::Uploading, "copy", 2), (Step::Validating, "check", 1), (Step::Importing, "write", 2)])
+}
+
+/// One relocation, one operator, nobody who disturbs.
+pub(super) fn peace() -> Bounds {
+    Bounds {
+        plan: three_steps,
+        relocations: 1,
+        operators: 1,
+        skew: 0,
+        late_requests: LateRequests::Refuse,
+        menu: Vec::new(),
+        faults: Vec::new(),
+        budget: Budget { edits: 0, faults: 0, crashes: 0, stale: 0, deletes: 0 },
+    }
+}
+
+/// What people ask of a relocation, at the steps of the plans above.
+pub(super) fn every_wish() -> Vec<Edit> {
+    vec![
+        Edit::Pause(Some(Step::Validating)),
+        Edit::Pause(Some(Step::Importing)),
+        Edit::Pause(Some(Step::Notifying)),
+        Edit::Pause(None),
+        Edit::Cancel(Some(Step::Importing)),
+        Edit::Cancel(None),
+        Edit::Desire(DesiredState::Active),
+        Edit::Desire(DesiredState::Suspended),
+        Edit::Desire(DesiredState::Aborted),
+    ]
+}
+
+pub(super) fn every_fault() -> Vec<Fault> {
+    vec![
+        Fault::Ends(Outcome::Exit(1)),
+        Fault::Ends(Outcome::Exit(65)),
+        Fault::Ends(Outcome::Disrupted),
+        Fault::Ends(Outcome::Invalid),
+        Fault::Ends(Outcome::Unread),
+        Fault::Deleted(Manner::Background),
+        Fault::Deleted(Manner::Orphan),
+    ]
+}
+
+/// Explores everything within the bounds; a broken promise is told as a story.
+///
+/// All that is listed in `met` must have happened somewhere.
+fn explore(name: &str, bounds: Bounds, met: &[&'static str]) {
+    let started = std::time::Instant::now();
+    let checker = Interleavings::new(bounds, Flaw::None).checker().threads(2).spawn_bfs().join();
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+    println!("{name}: {states} states, {} transitions, depth {depth}, {:?}", checker.state_count(), started.elapsed());
+    if let Some((_, story)) = found_by(&checker) {
+        panic!("{name}\n{story}");
+    }
+    for what in met {
+        assert!(checker.discovery(what).is_some(), "{name}: never {what}");
+    }
+    assert!(checker.is_done(), "{name} was not explored to its end");
+}
+
+/// The promise that the first broken run breaks, and its story.
+pub(super) fn found_by(checker: &impl Checker<Interleavings>) -> Option<(Promise, String)> {
+    let run = checker.discovery(PROMISES).or_else(|| checker.discovery(WAY_OUT))?.into_vec();
+    let (last, _) = run.last()?;
+    let broken = last.broken.clone().or_else(|| checker.model().way_out(last).err())?;
+    Some((broken.promise, story::tell(&run, &format!("This breaks {broken}"))))
+}
+
+fn depth(bounded: u8, deep: u8) -> u8 {
+    if is_deep() { deep } else { bounded }
+}
+
+#[test]
+fn people_who_change_their_minds_break_no_promise() {
+    let edits = depth(3, 4);
+    let bounds = Bounds { menu: every_wish(), budget: Budget { edits, ..peace().budget }, ..peace() };
+    explore("people", bounds, &[SUCCESS, FENCED, SUSPENDED, CANCELLED, ABORTED]);
+}
+
+#[test]
+fn requests_that_come_too_late_are_answered() {
+    let edits = depth(2, 3);
+    let late_requests = LateRequests::Report;
+    let bounds =
+        Bounds { late_requests, menu: every_wish(), budget: Budget { edits, ..peace().budget }, ..peace() };
+    explore("late", bounds, &[SUCCESS, LATE]);
+}
+
+#[test]
+fn jobs_that_fail_vanish_or_go_on_break_no_promise() {
+    let budget = Budget { edits: depth(1, 2), faults: depth(2, 3), crashes: 1, ..peace().budget };
+    let bounds = Bounds { menu: every_wish(), faults: every_fault(), budget, ..peace() };
+    explore("jobs", bounds, &[SUCCESS, EXHAUSTED, ABANDONED]);
+}
+
+#[test]
+fn two_operators_with_crashes_and_old_caches_break_no_promise() {
+    let budget = Budget { edits: 1, faults: depth(1, 1), crashes: depth(1, 2), stale: 1, ..peace().budget };
+    let bounds = Bounds {
+        plan: two_steps,
+        operators: 2,
+        menu: every_wish(),
+        faults: vec![Fault::Ends(Outcome::Exit(1)), Fault::Deleted(Manner::Background)],
+        budget,
+        ..peace()
+    };
+    explore("operators", bounds, &[SUCCESS, ABANDONED, OUTRUN]);
+}
+
+#[test]
+fn two_operators_whose_clocks_differ_break_no_promise() {
+    let budget = Budget { edits: depth(0, 1), faults: 1, crashes: 1, ..peace().budget };
+    let bounds = Bounds {
+        plan: two_steps,
+        operators: 2,
+        skew: 3,
+        menu: every_wish(),
+        faults: vec![Fault::Ends(Outcome::Exit(1)), Fault::Deleted(Manner::Background)],
+        budget,
+        ..peace()
+    };
+    explore("clocks", bounds, &[SUCCESS, ABANDONED]);
+}
+
+#[test]
+fn two_relocations_of_one_mutex_break_no_promise() {
+    let budget = Budget { edits: depth(1, 2), faults: depth(0, 1), deletes: 1, crashes: depth(0, 1), ..peace().budget };
+    let bounds = Bounds {
+        plan: two_steps,
+        relocations: 2,
+        operators: 2,
+        menu: vec![
+            Edit::Pause(Some(Step::Importing)),
+            Edit::Desire(DesiredState::Suspended),
+            Edit::Desire(DesiredState::Aborted),
+        ],
+        faults: vec![Fault::Deleted(Manner::Background)],
+        budget,
+        ..peace()
+    };
+    explore("mutex", bounds, &[SUCCESS, ABORTED, SUSPENDED]);
+}
