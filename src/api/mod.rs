@@ -55,8 +55,8 @@ pub use relocation::{
     WhenLocked,
 };
 pub use status::{
-    Failure, FailureReason, HistoryEntry, LateRequest, Pause, PauseReason, PlanInUse, RelocationStatus, RetriedBy,
-    StatusValue, StepStatus, TaskStatus, WorkState,
+    AnsweredRequests, Failure, FailureReason, HistoryEntry, LateRequest, Pause, PauseReason, PlanInUse,
+    RelocationStatus, RetriedBy, StatusValue, StepStatus, TaskStatus, WorkState,
 };
 pub use step::Step;
 pub use task_result::{Artifact, TaskResult, Verdict, clean_message, environment};

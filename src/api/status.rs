@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Step, admission};
+use super::{AutoPause, DesiredState, RelocationSpec, Step, admission, short_hash};
 
 /// The truth about a relocation.
 ///
@@ -117,6 +117,10 @@ pub struct RelocationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recoveries: Option<i32>,
 
+    /// The requests of `spec` as they were last answered; what differs in a later generation is a new request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<AnsweredRequests>,
+
     /// The last 20 requests by people, and endings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
@@ -138,6 +142,16 @@ pub struct RelocationStatus {
     /// Seconds spent IN_PROGRESS before `activeSince`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_seconds: Option<i64>,
+
+    /// Since when it has waited for a place under the plan's `maxActive`; present while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Time>,
+
+    /// The workspace volume's claim of the relocation that this one starts over, mounted read-only at
+    /// `/relocation-source` in every task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub source_workspace: Option<String>,
 
     /// When the next attempt starts, while a back-off runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -417,6 +431,51 @@ pub struct LateRequest {
     pub why: String,
     /// When it was noticed.
     pub at: Time,
+}
+
+/// The fields of `spec` by which people steer, as they were when their edits were last answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AnsweredRequests {
+    /// `spec.pauseAtStep`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "Step::any_schema")]
+    pub pause_at_step: Option<Step>,
+    /// `spec.cancelAtStep`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "Step::any_schema")]
+    pub cancel_at_step: Option<Step>,
+    /// `spec.autoPause`.
+    #[serde(default)]
+    pub auto_pause: AutoPause,
+    /// `spec.desiredState`.
+    #[serde(default)]
+    pub desired_state: DesiredState,
+    /// `spec.recover`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub recover: Option<String>,
+    /// A hash of `spec.parameters`, 8 hex digits.
+    #[serde(default)]
+    #[schemars(length(max = 8))]
+    pub parameters: String,
+}
+
+impl AnsweredRequests {
+    /// The requests that a spec makes.
+    #[must_use]
+    pub fn of(spec: &RelocationSpec) -> Self {
+        let parameters: Vec<&str> =
+            spec.parameters.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]).collect();
+        Self {
+            pause_at_step: spec.pause_at_step,
+            cancel_at_step: spec.cancel_at_step,
+            auto_pause: spec.auto_pause,
+            desired_state: spec.desired_state,
+            recover: spec.recover.clone(),
+            parameters: short_hash(&parameters),
+        }
+    }
 }
 
 /// One request by a person, or one ending.

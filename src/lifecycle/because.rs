@@ -55,6 +55,20 @@ pub enum Because {
         /// The holder.
         holder: String,
     },
+    /// The plan has no place for one more relocation.
+    WaitingForPlace {
+        /// The plan's name.
+        plan: String,
+        /// Its `maxActive`.
+        limit: i32,
+        /// How many wait before this one.
+        ahead: usize,
+    },
+    /// A recover was asked for and cannot act yet.
+    RecoverWaiting {
+        /// What is in its way.
+        message: String,
+    },
     /// The mutex was lost to another relocation while this one was running.
     LockLost {
         /// The holder.
@@ -162,6 +176,8 @@ impl Because {
             Self::RevisionMissing { .. } => "RevisionMissing",
             Self::WorkspaceTaken { .. } => "WorkspaceTaken",
             Self::WaitingForLock { .. } => "WaitingForLock",
+            Self::WaitingForPlace { .. } => "WaitingForPlace",
+            Self::RecoverWaiting { .. } => "RecoverWaiting",
             Self::LockLost { .. } => "LockLost",
             Self::WaitingForPods { .. } => "WaitingForPods",
             Self::DeletingStrays { .. } => "DeletingStrays",
@@ -208,6 +224,14 @@ impl Because {
             Self::WaitingForLock { holder } => {
                 format!("the mutex is held by the relocation {holder:?}; waiting until it has ended")
             }
+            Self::WaitingForPlace { plan, limit: 0, .. } => {
+                format!("the RelocationPlan {plan:?} is closed (spec.maxActive is 0); waiting until it is opened")
+            }
+            Self::WaitingForPlace { plan, limit, ahead } => format!(
+                "{limit} relocations of the RelocationPlan {plan:?} are active, as many as its spec.maxActive allows; \
+                 waiting for a place, {ahead} before this one"
+            ),
+            Self::RecoverWaiting { message } => format!("recover waits: {message}"),
             Self::LockLost { holder } => format!(
                 "the mutex was lost to the relocation {holder:?} in mid-run; nothing more starts until that one has ended"
             ),
@@ -258,10 +282,12 @@ impl Because {
             | Self::RevisionMissing { .. }
             | Self::WorkspaceTaken { .. }
             | Self::LockLost { .. }
+            | Self::RecoverWaiting { .. }
             | Self::StoppingPods { .. }
             | Self::Failed => Flow::Stalled,
             Self::Starting
             | Self::WaitingForLock { .. }
+            | Self::WaitingForPlace { .. }
             | Self::WaitingForPods { .. }
             | Self::DeletingStrays { .. }
             | Self::PassedThrough

@@ -3,12 +3,13 @@
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::because::Because;
-use super::draft::{Decision, Draft, Effect, FailureCause, JobReference, NoticeReason};
+use super::draft::{Decision, Draft, Effect, FailureCause, NoticeReason, ObjectReference};
 use super::plan::Plan;
-use super::snapshot::{Facet, JobRead, JobSeen, LockSeen, MutexUse, PlanSeen, Snapshot};
-use super::{boundary, fold, launch, running};
+use super::recover::{self, Recovery};
+use super::snapshot::{Facet, JobRead, JobSeen, Leftovers, LockSeen, MutexUse, PlanSeen, Snapshot};
+use super::{boundary, fold, launch, lost, requests, retry, running};
 use crate::api::{
-    DesiredState, FailureReason, LateRequest, Pause, PauseReason, StatusValue, Step, WorkState, clean_message,
+    AnsweredRequests, DesiredState, FailureReason, Pause, PauseReason, StatusValue, Step, WorkState, clean_message,
 };
 
 /// How long a plan may be missing or unjudged before that is a person's matter:
@@ -20,7 +21,7 @@ pub(super) const ENDING_POLL_SECONDS: i64 = 2;
 
 /// Judges what a relocation does next.
 ///
-/// The order of the statements is the order of judgement: deleted, fold, stray, ended, done, aborted, out of time,
+/// The order of the statements is the order of judgement: deleted, lost, stray, fold, ended or recovered, done, aborted, out of time,
 /// not startable, suspended, running, boundary, launch.
 /// It is total: every combination of status and observation has an answer.
 ///
@@ -33,18 +34,29 @@ pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Decision, Facet
         let status = snapshot.relocation.status.clone().unwrap_or_default();
         return Ok(Decision { status, effect: None, because: Because::Deleted, notices: Vec::new(), wake: None });
     }
+    // Before the strays: the newest Job is what tells where a lost status stood.
+    if lost::end_if_lost(&mut draft, snapshot)? {
+        draft.status.answered = Some(AnsweredRequests::of(draft.spec));
+        let wake = Some(draft.now);
+        return Ok(draft.decide(Because::Failed, None, wake));
+    }
     if let Some(decision) = delete_strays(snapshot, now) {
         return Ok(decision);
     }
     accept(&mut draft);
-    report_late_requests(&mut draft);
-    let plan = plan_in_use(snapshot, &draft)?;
+    requests::answer(&mut draft);
+    let mut plan = plan_in_use(snapshot, &draft)?;
 
     if let Some(plan) = plan {
         fold::fold(&mut draft, snapshot, plan)?;
     }
     if draft.status.has_ended() {
-        return ended(draft, snapshot, plan);
+        let end_is_owed = end_is_owed(&draft, plan);
+        match recover::judge(draft, snapshot, end_is_owed)? {
+            Recovery::Ended(ended_draft, because) => return ended(*ended_draft, snapshot, plan, because),
+            Recovery::NotYet(decision) => return Ok(*decision),
+            Recovery::Resumed(resumed, adopted) => (draft, plan) = (*resumed, Some(adopted)),
+        }
     }
     if draft.step() == Step::Completed {
         return Ok(succeed(draft));
@@ -61,7 +73,11 @@ pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Decision, Facet
     }
     let wake_for_deadline = deadline(&draft);
 
-    let decision = match startable(&draft, snapshot, plan) {
+    let startable = match retry::obstacle(&mut draft, snapshot)? {
+        Some(because) => Err((because, Some(draft.in_seconds(running::POLL_SECONDS)))),
+        None => startable(&draft, snapshot, plan),
+    };
+    let decision = match startable {
         Err((because, wake)) => {
             draft.set_status(StatusValue::Pending);
             Ok(draft.decide(because, None, wake))
@@ -94,8 +110,10 @@ fn accept(draft: &mut Draft<'_>) {
         return;
     }
     let uuid = draft.spec.uuid.clone().unwrap_or_else(|| draft.uid().to_owned());
-    draft.status.origin = Some(uuid.clone());
+    // A retry has the origin of what it starts over, which is read before it starts.
+    draft.status.origin = draft.spec.retry_of.is_none().then(|| uuid.clone());
     draft.status.uuid = Some(uuid);
+    draft.status.answered = Some(AnsweredRequests::of(draft.spec));
     draft.status.step = Some(Step::Uploading);
     draft.set_status(StatusValue::Pending);
     draft.notice(NoticeReason::Accepted, format!("accepted, to run the plan {:?}", draft.spec.plan_ref.name));
@@ -105,50 +123,6 @@ fn accept(draft: &mut Draft<'_>) {
     if let Some(step) = draft.spec.cancel_at_step {
         draft.notice(NoticeReason::CancelScheduled, format!("will end instead of entering {step}"));
     }
-}
-
-/// A fence or a cancel on a step that is behind can only have come too late: entering a step needs it open.
-///
-/// Each is answered in the pass that first sees the edit; a later look at the same spec answers nothing again.
-fn report_late_requests(draft: &mut Draft<'_>) {
-    let stored = draft.relocation.status.as_ref();
-    if stored.is_some_and(|status| status.observed_generation == draft.status.observed_generation) {
-        return;
-    }
-    let place = draft.place();
-    let failed = draft.status.status == Some(StatusValue::Failure);
-    let pause = draft.spec.pause_at_step.filter(|step| draft.status.is_behind(*step)).map(|step| {
-        (
-            "pauseAtStep",
-            step.to_string(),
-            format!("cannot pause at {step}: it has started (the relocation is at {place})"),
-        )
-    });
-    let cancel = draft.spec.cancel_at_step.filter(|step| !failed && draft.status.is_behind(*step)).map(|step| {
-        (
-            "cancelAtStep",
-            step.to_string(),
-            format!("cannot cancel at {step}: it has started (the relocation is at {place})"),
-        )
-    });
-    let abort = late_abort(draft);
-    for (field, value, why) in [pause, cancel, abort].into_iter().flatten() {
-        answer_late(draft, field, value, why);
-    }
-}
-
-/// An abort that finds everything done has come too late.
-fn late_abort(draft: &Draft<'_>) -> Option<(&'static str, String, String)> {
-    let late = draft.spec.desired_state == DesiredState::Aborted && draft.status.status == Some(StatusValue::Success);
-    late.then(|| ("desiredState", "Aborted".to_owned(), "cannot abort: the relocation has succeeded".to_owned()))
-}
-
-fn answer_late(draft: &mut Draft<'_>, field: &str, value: String, why: String) {
-    if draft.status.late.as_ref().is_some_and(|late| late.field == field && late.value == value) {
-        return;
-    }
-    draft.notice(NoticeReason::RequestTooLate, format!("spec.{field}: {why}"));
-    draft.status.late = Some(LateRequest { field: field.to_owned(), value, why, at: draft.time() });
 }
 
 /// The frozen plan of a relocation that has begun; nothing before that, or when the revision is gone.
@@ -169,7 +143,7 @@ fn delete_strays(snapshot: &Snapshot<'_>, now: Timestamp) -> Option<Decision> {
         .live_jobs
         .iter()
         .filter(|job| !job.deleting && named != Some(job.name.as_str()))
-        .map(|job| JobReference { name: job.name.clone(), uid: job.uid.clone() })
+        .map(|job| ObjectReference { name: job.name.clone(), uid: job.uid.clone() })
         .collect();
     if strays.is_empty() {
         return None;
@@ -200,9 +174,9 @@ pub(super) fn succeed(mut draft: Draft<'_>) -> Decision {
     draft.status.attempt_limit = None;
     draft.status.finished_at = Some(draft.time());
     draft.notice(NoticeReason::Succeeded, "every step is done");
-    draft.remember(NoticeReason::Succeeded, None);
-    if let Some((field, value, why)) = late_abort(&draft) {
-        answer_late(&mut draft, field, value, why);
+    draft.remember_ending(NoticeReason::Succeeded, None);
+    if let Some((field, value, why)) = requests::late_abort(&draft) {
+        requests::answer_late(&mut draft, field, value, why);
     }
     let wake = Some(draft.now);
     draft.decide(Because::Succeeded, None, wake)
@@ -220,9 +194,22 @@ pub(super) fn end_without_success(mut draft: Draft<'_>, reason: FailureReason, m
     draft.decide(because, None, wake)
 }
 
-/// After an ending: the pods end, the lock is given back once all is quiet, and `onEnd` runs.
-fn ended(draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: Option<&Plan>) -> Result<Decision, Facet> {
-    let because = if draft.status.status == Some(StatusValue::Success) { Because::Succeeded } else { Because::Failed };
+/// Whether the plan's `onEnd` has not been started for this ending.
+fn end_is_owed(draft: &Draft<'_>, plan: Option<&Plan>) -> bool {
+    let told = draft.status.steps.iter().any(|record| record.name == Step::Completed);
+    plan.is_some_and(|plan| plan.on_end.is_some()) && !told
+}
+
+/// After an ending: the pods end, the lock is given back once all is quiet, `onEnd` runs, and a success is cleaned up.
+fn ended(
+    mut draft: Draft<'_>,
+    snapshot: &Snapshot<'_>,
+    plan: Option<&Plan>,
+    because: Because,
+) -> Result<Decision, Facet> {
+    if let (Some(failure), Some(retried_by)) = (&mut draft.status.failure, &snapshot.retried_by) {
+        failure.retried_by = Some(retried_by.clone());
+    }
     if draft.status.plan.is_none() {
         return release_if_held(draft, snapshot, because);
     }
@@ -250,7 +237,8 @@ fn release_if_held(draft: Draft<'_>, snapshot: &Snapshot<'_>, because: Because) 
         LockSeen::Ours => Some(Effect::ReleaseLock),
         LockSeen::Free | LockSeen::Held { .. } => None,
     };
-    Ok(draft.decide(because, effect, None))
+    let wake = wake_of_the_ended(&draft, &because);
+    Ok(draft.decide(because, effect, wake))
 }
 
 /// Runs `onEnd` once per ending. Its record is the step COMPLETED of `status.steps`.
@@ -260,10 +248,10 @@ fn tell_the_end(
     plan: Option<&Plan>,
     because: Because,
 ) -> Result<Decision, Facet> {
-    let Some(plan) = plan.filter(|plan| plan.on_end.is_some()) else { return Ok(draft.decide(because, None, None)) };
+    let Some(plan) = plan.filter(|plan| plan.on_end.is_some()) else { return clean_up(draft, snapshot, because) };
     let record = draft.step_record(Step::Completed).clone();
     match record.state {
-        WorkState::Succeeded | WorkState::Failed | WorkState::Skipped => Ok(draft.decide(because, None, None)),
+        WorkState::Succeeded | WorkState::Failed | WorkState::Skipped => clean_up(draft, snapshot, because),
         WorkState::Pending => {
             let started_at = Some(draft.time());
             let name = crate::api::end_job_name(draft.name(), draft.uid(), draft.status.recoveries.unwrap_or(0));
@@ -305,6 +293,32 @@ fn tell_the_end(
     }
 }
 
+/// Nobody tells a recover that waits when its obstacle is gone.
+fn wake_of_the_ended(draft: &Draft<'_>, because: &Because) -> Option<Timestamp> {
+    matches!(because, Because::RecoverWaiting { .. }).then(|| draft.in_seconds(running::POLL_SECONDS))
+}
+
+/// After `spec.cleanupSecondsAfterFinished` a success leaves nothing behind but itself: it is the record that keeps the
+/// move from being run again.
+fn clean_up(draft: Draft<'_>, snapshot: &Snapshot<'_>, because: Because) -> Result<Decision, Facet> {
+    let succeeded = draft.status.status == Some(StatusValue::Success);
+    let finished_at = draft.status.finished_at.as_ref().map_or(draft.now, |time| time.0);
+    let Some(seconds) = draft.spec.cleanup_seconds_after_finished.filter(|_| succeeded) else {
+        let wake = wake_of_the_ended(&draft, &because);
+        return Ok(draft.decide(because, None, wake));
+    };
+    let due = finished_at.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
+    if draft.now < due {
+        return Ok(draft.decide(because, None, Some(due)));
+    }
+    let leftovers = snapshot.leftovers.clone().ok_or(Facet::Leftovers)?;
+    if leftovers == Leftovers::default() {
+        return Ok(draft.decide(because, None, None));
+    }
+    let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
+    Ok(draft.decide(because, Some(Effect::CleanUp(leftovers)), wake))
+}
+
 fn close_end(mut draft: Draft<'_>, because: Because, state: WorkState, message: Option<String>) -> Decision {
     let finished_at = Some(draft.time());
     let record = draft.step_record(Step::Completed);
@@ -335,13 +349,6 @@ fn startable<'s>(
     if let Some(in_use) = &draft.status.plan {
         return Ok(frozen.map_or_else(|| Startable::Orphaned(in_use.revision.clone()), Startable::Running));
     }
-    if let Some(retried) = &draft.spec.retry_of {
-        let message = format!(
-            "spec.retryOf: starting over {:?} is not supported by this version; remove the field in a new relocation",
-            retried.name
-        );
-        return Err((Because::RetryUnusable { message }, None));
-    }
     let plan = draft.spec.plan_ref.name.clone();
     let created = draft.relocation.metadata.creation_timestamp.as_ref().map_or(draft.now, |time| time.0);
     let patience_ends = created.checked_add(PLAN_GRACE).unwrap_or(Timestamp::MAX);
@@ -366,7 +373,7 @@ fn suspend(mut draft: Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Decision, Fa
     job_has_not_ended(&draft, snapshot)?;
     let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
     if let (Some(job), JobSeen::Live { uid, deleted_at, .. }) = (&draft.status.job, &snapshot.job) {
-        let reference = JobReference { name: job.clone(), uid: uid.clone() };
+        let reference = ObjectReference { name: job.clone(), uid: uid.clone() };
         let effect = deleted_at.is_none().then(|| Effect::DeleteJobs(vec![reference]));
         return Ok(draft.decide(Because::Suspending, effect, wake));
     }

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::because::Because;
 use super::plan::Plan;
 use super::project;
-use super::snapshot::Snapshot;
+use super::snapshot::{Leftovers, Snapshot};
 use crate::api::{
     Failure, FailureReason, HistoryEntry, Relocation, RelocationSpec, RelocationStatus, StatusValue, Step, StepStatus,
     TaskStatus, WorkState, clean_message, failure_id,
@@ -40,18 +40,25 @@ pub enum Effect {
     /// Create the workspace volume's claim.
     CreateWorkspace(Box<Plan>),
     /// Store the plan as a `ControllerRevision`.
-    FreezePlan(Box<Plan>),
+    FreezePlan {
+        /// The plan.
+        plan: Box<Plan>,
+        /// The name of the revision.
+        revision: String,
+    },
     /// Create the Job that `status.job` names.
     CreateJob(Box<Plan>),
     /// Delete these Jobs in the foreground.
-    DeleteJobs(Vec<JobReference>),
+    DeleteJobs(Vec<ObjectReference>),
     /// Create the `onEnd` Job.
     CreateEndJob(Box<Plan>),
+    /// Delete what a success has left behind: the workspace first, so that no Job left means nothing left.
+    CleanUp(Leftovers),
 }
 
-/// A Job to delete.
+/// An object to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JobReference {
+pub struct ObjectReference {
     /// Its name.
     pub name: String,
     /// Its uid, the precondition of the delete.
@@ -263,15 +270,27 @@ impl<'a> Draft<'a> {
         &mut record.tasks[index]
     }
 
-    pub fn remember(&mut self, action: NoticeReason, detail: Option<String>) {
-        let entry = HistoryEntry {
-            at: self.time(),
-            action: action.as_str().to_owned(),
-            step: self.status.step,
-            detail,
-            reason: self.spec.reason.clone(),
-            manager: None,
-        };
+    /// Enters a person's request into the history, with who made it and why.
+    pub fn remember_request(&mut self, action: NoticeReason, detail: Option<String>) {
+        let manager = last_manager(self.relocation);
+        self.remember(action, detail, self.spec.reason.clone(), manager);
+    }
+
+    /// Enters an ending into the history that nobody asked for.
+    pub fn remember_ending(&mut self, action: NoticeReason, detail: Option<String>) {
+        self.remember(action, detail, None, None);
+    }
+
+    fn remember(
+        &mut self,
+        action: NoticeReason,
+        detail: Option<String>,
+        reason: Option<String>,
+        manager: Option<String>,
+    ) {
+        let action = action.as_str().to_owned();
+        let detail = detail.map(|detail| clean_message(&detail));
+        let entry = HistoryEntry { at: self.time(), action, step: self.status.step, detail, reason, manager };
         self.status.history.push(entry);
         let surplus = self.status.history.len().saturating_sub(HISTORY_LIMIT);
         self.status.history.drain(..surplus);
@@ -316,13 +335,26 @@ impl<'a> Draft<'a> {
             | FailureReason::Locked => NoticeReason::Failed,
         };
         self.notice(action, format!("{}: {message} (failure {id})", cause.reason.as_str()));
-        self.remember(action, Some(message));
+        match cause.reason {
+            FailureReason::Aborted | FailureReason::Cancelled => self.remember_request(action, Some(message)),
+            FailureReason::DeadlineExceeded
+            | FailureReason::AttemptsExhausted
+            | FailureReason::FatalExitCode
+            | FailureReason::EvidenceMissing
+            | FailureReason::ValidationInvalid
+            | FailureReason::JobRefused
+            | FailureReason::Locked
+            | FailureReason::StatusLost => self.remember_ending(action, Some(message)),
+        }
     }
 
     /// The decision: this draft with its conditions.
     pub fn decide(mut self, because: Because, effect: Option<Effect>, wake: Option<Timestamp>) -> Decision {
         if matches!(because, Because::PodStuck { .. }) && !project::is_told(&self.status, &because) {
             self.notice(NoticeReason::PodStuck, because.message());
+        }
+        if !matches!(because, Because::WaitingForPlace { .. }) {
+            self.status.waiting_since = None;
         }
         self.status.conditions = project::conditions(&self.status, self.relocation, &because, self.now);
         Decision { status: self.status, effect, because, notices: self.notices, wake }
@@ -340,4 +372,11 @@ impl<'a> Draft<'a> {
     pub fn in_seconds(&self, seconds: i64) -> Timestamp {
         self.now.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// Who wrote the spec last. A field that was cleared is owned by nobody, so the last writer is as near as one gets.
+fn last_manager(relocation: &Relocation) -> Option<String> {
+    let entries = relocation.metadata.managed_fields.as_deref().unwrap_or_default();
+    let writers = entries.iter().filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
+    writers.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.clone()
 }

@@ -20,6 +20,28 @@ const WORKSPACE_PATH: &str = "/relocation";
 /// The name of the workspace among the volumes of a pod.
 const WORKSPACE_VOLUME: &str = "relocation-workspace";
 
+/// Where a retry finds the workspace of the relocation that it starts over, read-only.
+const SOURCE_PATH: &str = "/relocation-source";
+
+/// The name of that workspace among the volumes of a pod.
+const SOURCE_VOLUME: &str = "relocation-source";
+
+/// A volume's claim that every container of a pod gets.
+struct Mount {
+    volume: &'static str,
+    claim: String,
+    path: &'static str,
+    read_only: bool,
+}
+
+/// The workspace of the relocation, and that of the one it starts over.
+fn mounts(workspace: Option<String>, source: Option<String>) -> Vec<Mount> {
+    let workspace =
+        workspace.map(|claim| Mount { volume: WORKSPACE_VOLUME, claim, path: WORKSPACE_PATH, read_only: false });
+    let source = source.map(|claim| Mount { volume: SOURCE_VOLUME, claim, path: SOURCE_PATH, read_only: true });
+    workspace.into_iter().chain(source).collect()
+}
+
 /// The Job of the launch that the status records, as JSON so that no field of the plan's template is lost.
 ///
 /// One launch never has two pods: no back-off, no restarts, and a failure policy that fails the Job on every exit code
@@ -44,7 +66,7 @@ pub fn build_job(relocation: &Relocation, status: &RelocationStatus, plan: &Plan
         task.timeout_seconds,
         &labels,
         &variables,
-        workspace_claim(relocation, plan).as_deref(),
+        &mounts(workspace_claim(relocation, plan), status.source_workspace.clone()),
     );
     spec["podFailurePolicy"] = failure_policy(task);
     Some(job(relocation, status.job.as_deref()?, &labels, &spec))
@@ -71,8 +93,8 @@ pub fn build_end_job(relocation: &Relocation, status: &RelocationStatus, plan: &
     variables.push((environment::REASON.to_owned(), reason.to_owned()));
     let failure_id = failure.map(|failure| failure.id.clone()).unwrap_or_default();
     variables.push((environment::FAILURE_ID.to_owned(), failure_id));
-    let claim = workspace_claim(relocation, plan);
-    let spec = job_spec(&on_end.template, on_end.timeout_seconds, &labels, &variables, claim.as_deref());
+    let mounts = mounts(workspace_claim(relocation, plan), status.source_workspace.clone());
+    let spec = job_spec(&on_end.template, on_end.timeout_seconds, &labels, &variables, &mounts);
     let name = end_job_name(labels.relocation, relocation.metadata.uid.as_deref()?, status.recoveries.unwrap_or(0));
     Some(job(relocation, &name, &labels, &spec))
 }
@@ -90,9 +112,8 @@ pub fn build_sample_job(name: &str, template: &PodTemplate, task: Option<&TaskSp
         launch: 1,
     };
     let variables = vec![(environment::NAME.to_owned(), name.to_owned())];
-    let claim = has_workspace.then(|| format!("{name}-workspace"));
-    let mut spec =
-        job_spec(template, task.map_or(1, |task| task.timeout_seconds), &labels, &variables, claim.as_deref());
+    let mounts = mounts(has_workspace.then(|| format!("{name}-workspace")), None);
+    let mut spec = job_spec(template, task.map_or(1, |task| task.timeout_seconds), &labels, &variables, &mounts);
     if let Some(task) = task {
         spec["podFailurePolicy"] = failure_policy(task);
     }
@@ -172,7 +193,7 @@ fn job_spec(
     timeout_seconds: i64,
     labels: &Labels<'_>,
     variables: &[(String, String)],
-    claim: Option<&str>,
+    mounts: &[Mount],
 ) -> Value {
     let mut template = Value::Object(template.0.clone());
     // Without its labels a pod would be unseen when the mutex is asked to be quiet, so they replace whatever stands there.
@@ -182,13 +203,17 @@ fn job_spec(
     pod.insert("restartPolicy".to_owned(), json!("Never"));
     // A step's pod gets no API token unless its template asks for one.
     default(pod, "automountServiceAccountToken", json!(false));
-    if let Some(claim) = &claim {
-        append(pod, "volumes", json!({ "name": WORKSPACE_VOLUME, "persistentVolumeClaim": { "claimName": claim } }));
+    for Mount { volume, claim, read_only, path: _ } in mounts {
+        let mut source = json!({ "claimName": claim });
+        if *read_only {
+            source["readOnly"] = json!(true);
+        }
+        append(pod, "volumes", json!({ "name": volume, "persistentVolumeClaim": source }));
     }
     for list in ["initContainers", "containers"] {
         let Some(Value::Array(containers)) = pod.get_mut(list) else { continue };
         for container in containers.iter_mut().filter_map(Value::as_object_mut) {
-            finish_container(container, variables, claim.is_some());
+            finish_container(container, variables, mounts);
         }
     }
     json!({
@@ -200,15 +225,19 @@ fn job_spec(
 }
 
 /// Puts the step contract before the template's own variables, so that `$(NAME)` works in them.
-fn finish_container(container: &mut Map<String, Value>, variables: &[(String, String)], workspace: bool) {
+fn finish_container(container: &mut Map<String, Value>, variables: &[(String, String)], mounts: &[Mount]) {
     default(container, "terminationMessagePolicy", json!("FallbackToLogsOnError"));
     let mut all: Vec<Value> = variables.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
     if let Some(Value::Array(own)) = container.remove("env") {
         all.extend(own);
     }
     container.insert("env".to_owned(), Value::Array(all));
-    if workspace {
-        append(container, "volumeMounts", json!({ "name": WORKSPACE_VOLUME, "mountPath": WORKSPACE_PATH }));
+    for Mount { volume, path, read_only, claim: _ } in mounts {
+        let mut mount = json!({ "name": volume, "mountPath": path });
+        if *read_only {
+            mount["readOnly"] = json!(true);
+        }
+        append(container, "volumeMounts", mount);
     }
 }
 

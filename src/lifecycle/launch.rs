@@ -7,7 +7,7 @@ use super::boundary;
 use super::decide::{self, ENDING_POLL_SECONDS};
 use super::draft::{Decision, Draft, Effect, FailureCause, NoticeReason};
 use super::plan::Plan;
-use super::snapshot::{Facet, LockSeen, MutexUse, Snapshot, WorkspaceSeen};
+use super::snapshot::{Facet, LockSeen, MutexUse, PlaceSeen, PlanSeen, Snapshot, WorkspaceSeen};
 use crate::api::{
     FailureReason, PauseReason, PlanInUse, StatusValue, WhenLocked, WorkState, job_name, revision_name, workspace_name,
 };
@@ -60,7 +60,8 @@ pub(super) fn prepare<'a, 's>(
         return Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))));
     }
     let Some(frozen) = frozen else {
-        let effect = Some(Effect::FreezePlan(Box::new(plan.clone())));
+        let revision = revision_name(draft.name(), draft.uid(), draft.status.recoveries.unwrap_or(0));
+        let effect = Some(Effect::FreezePlan { plan: Box::new(plan.clone()), revision });
         return Ok(Prepared::NotYet(Box::new(draft.decide(Because::Starting, effect, wake))));
     };
     draft.status.plan = Some(PlanInUse {
@@ -117,7 +118,7 @@ pub(super) fn launch(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan)
     }
     match obstacle(&draft, snapshot)? {
         Some(Obstacle { because, effect, wake }) => {
-            waiting(&mut draft);
+            waiting(&mut draft, &because);
             Ok(draft.decide(because, effect, Some(wake)))
         }
         None => Ok(record_launch(draft, plan)),
@@ -146,6 +147,10 @@ pub(super) fn obstacle(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Opt
             return Ok(Some(Obstacle { because, effect: None, wake: soon }));
         }
     }
+    if let Some(because) = missing_place(draft, snapshot)? {
+        let wake = draft.in_seconds(PLACE_POLL_SECONDS);
+        return Ok(Some(Obstacle { because, effect: None, wake }));
+    }
     // Right after a Job of ours was seen terminal under our lock nothing else of the mutex can have started.
     if draft.just_folded {
         return Ok(None);
@@ -170,10 +175,36 @@ pub(super) fn stuck(draft: &Draft<'_>, ending: Option<&(String, Option<String>, 
     long_ago.then(|| Because::PodStuck { pod: pod.clone(), node: node.clone().unwrap_or_else(|| "(none)".to_owned()) })
 }
 
-fn waiting(draft: &mut Draft<'_>) {
+fn waiting(draft: &mut Draft<'_>, because: &Because) {
     tell_unpaused(draft);
-    let started = draft.status.started_at.is_some();
-    draft.set_status(if started { StatusValue::InProgress } else { StatusValue::Pending });
+    let for_a_place = matches!(because, Because::WaitingForPlace { .. });
+    let works = draft.status.started_at.is_some() && !for_a_place;
+    draft.set_status(if works { StatusValue::InProgress } else { StatusValue::Pending });
+    if for_a_place {
+        let since = draft.time();
+        draft.status.waiting_since.get_or_insert(since);
+    }
+}
+
+/// How often a relocation that waits for a place looks by itself; whoever leaves a place wakes it before.
+const PLACE_POLL_SECONDS: i64 = 30;
+
+/// The place that a relocation needs that does not work yet; one that works has its place.
+fn missing_place(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Option<Because>, Facet> {
+    let stored = snapshot.relocation.status.as_ref().and_then(|status| status.status);
+    let has_a_place = stored == Some(StatusValue::InProgress);
+    // The plan as it is now: closing it is meant for relocations that have begun as well.
+    let limited = matches!(&snapshot.plan, PlanSeen::Accepted(plan) if plan.spec.max_active.is_some());
+    if has_a_place || !limited {
+        return Ok(None);
+    }
+    Ok(match snapshot.place.as_ref().ok_or(Facet::Place)? {
+        PlaceSeen::Free => None,
+        PlaceSeen::Taken { limit, ahead } => {
+            let plan = draft.spec.plan_ref.name.clone();
+            Some(Because::WaitingForPlace { plan, limit: *limit, ahead: *ahead })
+        }
+    })
 }
 
 /// Answers the request that ended a pause, whatever comes next.
@@ -183,11 +214,11 @@ pub(super) fn tell_unpaused(draft: &mut Draft<'_>) {
     match draft.status.pause.take().map(|pause| pause.reason) {
         Some(PauseReason::Suspended) => {
             draft.notice(NoticeReason::Resumed, format!("going on with {place}"));
-            draft.remember(NoticeReason::Resumed, None);
+            draft.remember_request(NoticeReason::Resumed, None);
         }
         Some(PauseReason::Fence | PauseReason::AutoFence) => {
             draft.notice(NoticeReason::Unpaused, format!("going on into {step}"));
-            draft.remember(NoticeReason::Unpaused, None);
+            draft.remember_request(NoticeReason::Unpaused, None);
         }
         None => {}
     }

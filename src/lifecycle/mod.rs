@@ -14,22 +14,26 @@ mod fold;
 mod job;
 mod job_reading;
 mod launch;
+mod lost;
 mod plan;
 mod project;
+mod recover;
+mod requests;
+mod retry;
 mod running;
 mod snapshot;
 
 pub use because::Because;
 pub use decide::decide;
-pub use draft::{Decision, Effect, JobReference, Notice, NoticeReason};
+pub use draft::{Decision, Effect, Notice, NoticeReason, ObjectReference};
 pub use job::{build_end_job, build_job, build_sample_job, build_workspace};
 pub(crate) use job::{owner_labels, owner_reference};
 pub use job_reading::{read_job, read_pod};
 pub use plan::{ParameterProblem, Plan, PlanProblem};
 pub use project::conditions;
 pub use snapshot::{
-    CreateRefusal, Facet, JobFailure, JobRead, JobSeen, LiveJob, LockSeen, MutexUse, PlanSeen, PodSeen, Snapshot,
-    WorkspaceSeen,
+    CreateRefusal, Facet, JobFailure, JobRead, JobSeen, Leftovers, LiveJob, LockSeen, MutexUse, PlaceSeen, PlanSeen,
+    PodSeen, Snapshot, SourceSeen, Trace, WorkspaceSeen,
 };
 
 #[cfg(test)]

@@ -71,6 +71,9 @@ fn view(type_: ConditionType, status: &'static str, reason: &'static str, messag
 /// The sentence that says why it stands where it stands.
 fn sentence(status: &RelocationStatus, because: &Because) -> (&'static str, String) {
     match (&status.failure, &status.pause) {
+        (Some(failure), _) if matches!(because, Because::RecoverWaiting { .. }) => {
+            (because.reason(), format!("{} (failure {})", because.message(), failure.id))
+        }
         (Some(failure), _) => (failure.reason.as_str(), format!("{} (failure {})", failure.message, failure.id)),
         (None, Some(pause)) if because.flow() != Flow::Stalled => (paused_reason(pause.reason), pause.message.clone()),
         (None, Some(_) | None) => (because.reason(), because.message()),

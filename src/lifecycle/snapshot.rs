@@ -2,8 +2,9 @@
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::draft::ObjectReference;
 use super::plan::Plan;
-use crate::api::{Relocation, TaskResult};
+use crate::api::{Relocation, RetriedBy, Step, TaskResult};
 
 /// Everything that was observed about one relocation.
 ///
@@ -38,6 +39,20 @@ pub struct Snapshot<'a> {
     pub end_pods: Option<Vec<PodSeen>>,
     /// The API server's last refusal to create the Job that `status.job` names.
     pub create_refusal: Option<CreateRefusal>,
+    /// The relocation that starts this one over, as the cache shows it; looked for while this one has failed.
+    pub retried_by: Option<RetriedBy>,
+    /// What exists under the label of this run's uuid although there is no status; newest launch first.
+    pub traces: Option<Vec<Trace>>,
+    /// The relocation that `spec.retryOf` names.
+    pub source: Option<SourceSeen>,
+    /// The relocation that starts this one over and is active or has succeeded, read live; `Some(None)` without one.
+    pub successor: Option<Option<RetriedBy>>,
+    /// The plan as it is frozen for the next recovery; `Some(None)` when there is no such revision yet.
+    pub adopted: Option<Option<Plan>>,
+    /// Whether the plan has a place for this relocation under its `maxActive`.
+    pub place: Option<PlaceSeen>,
+    /// What a success has left behind.
+    pub leftovers: Option<Leftovers>,
 }
 
 /// A question that only a live read can answer.
@@ -59,6 +74,18 @@ pub enum Facet {
     EndJob,
     /// [`Snapshot::end_pods`].
     EndPods,
+    /// [`Snapshot::traces`].
+    Traces,
+    /// [`Snapshot::source`].
+    Source,
+    /// [`Snapshot::successor`].
+    Successor,
+    /// [`Snapshot::adopted`].
+    Adopted,
+    /// [`Snapshot::place`].
+    Place,
+    /// [`Snapshot::leftovers`].
+    Leftovers,
 }
 
 /// The plan that `spec.planRef` names, as it is now.
@@ -211,4 +238,63 @@ pub enum CreateRefusal {
     Forbidden(String),
     /// An object of that name belongs to somebody else.
     NameTaken,
+}
+
+/// An object that an earlier life of a run has left, found by the label of its uuid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// A frozen plan.
+    Revision,
+    /// A workspace volume's claim, or the Job of `onEnd`.
+    Other,
+    /// A Job of a step.
+    Job {
+        /// Its step.
+        step: Step,
+        /// Its task.
+        task: String,
+        /// Its attempt.
+        attempt: i32,
+        /// Its fencing token.
+        launch: i64,
+    },
+}
+
+/// The relocation that `spec.retryOf` names.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceSeen {
+    /// There is none of that name and uid.
+    Missing,
+    /// It is there.
+    Found {
+        /// The object, read live.
+        relocation: Box<Relocation>,
+        /// The claim of its workspace, when that still exists.
+        workspace: Option<String>,
+        /// Another relocation that has started it over, and is active or has succeeded.
+        rival: Option<String>,
+    },
+}
+
+/// Whether the plan has a place for one more relocation to work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceSeen {
+    /// It has, or sets no limit.
+    Free,
+    /// It has none now.
+    Taken {
+        /// The plan's `maxActive`.
+        limit: i32,
+        /// How many relocations wait before this one.
+        ahead: usize,
+    },
+}
+
+/// What a success has left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Its Jobs that are not being deleted yet.
+    pub jobs: Vec<ObjectReference>,
+    /// The name and uid of its workspace volume's claim, unless that is being deleted.
+    pub workspace: Option<ObjectReference>,
 }

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::cluster::{Kind, Mode};
 use super::error::ReconcileError;
-use super::observe::{expected_revision, is_owned_by, living_holder};
+use super::observe::{is_owned_by, living_holder};
 use super::reconcile::Operator;
 use crate::api::{Relocation, lease_name};
 use crate::lifecycle::{
-    CreateRefusal, Effect, Plan, build_end_job, build_job, build_workspace, owner_labels, owner_reference,
+    CreateRefusal, Effect, ObjectReference, Plan, build_end_job, build_job, build_workspace, owner_labels,
+    owner_reference,
 };
 
 type Result<T> = std::result::Result<T, ReconcileError>;
@@ -37,8 +38,14 @@ pub(super) async fn act(operator: &Operator, relocation: &Relocation, effect: &E
             let Some(claim) = build_workspace(relocation, plan) else { return Ok(()) };
             create_idempotently::<PersistentVolumeClaim>(operator, &namespace, &claim).await
         }
-        Effect::FreezePlan(plan) => {
-            create_idempotently::<ControllerRevision>(operator, &namespace, &revision(relocation, plan)).await
+        Effect::FreezePlan { plan, revision: name } => {
+            create_idempotently::<ControllerRevision>(operator, &namespace, &revision(relocation, plan, name)).await
+        }
+        Effect::CleanUp(leftovers) => {
+            if let Some(claim) = &leftovers.workspace {
+                operator.cluster.delete::<PersistentVolumeClaim>(&namespace, &claim.name, &claim.uid).await?;
+            }
+            delete_jobs(operator, &namespace, &leftovers.jobs).await
         }
         Effect::CreateJob(plan) => {
             let status = relocation.status.clone().unwrap_or_default();
@@ -50,13 +57,15 @@ pub(super) async fn act(operator: &Operator, relocation: &Relocation, effect: &E
             let Some(job) = build_end_job(relocation, &status, plan) else { return Ok(()) };
             create_job(operator, &namespace, &uid, &job).await
         }
-        Effect::DeleteJobs(jobs) => {
-            for job in jobs {
-                operator.cluster.delete::<Job>(&namespace, &job.name, &job.uid).await?;
-            }
-            Ok(())
-        }
+        Effect::DeleteJobs(jobs) => delete_jobs(operator, &namespace, jobs).await,
     }
+}
+
+async fn delete_jobs(operator: &Operator, namespace: &str, jobs: &[ObjectReference]) -> Result<()> {
+    for job in jobs {
+        operator.cluster.delete::<Job>(namespace, &job.name, &job.uid).await?;
+    }
+    Ok(())
 }
 
 /// The refusal is remembered, so that the next pass can judge it; a name that is ours is as good as created.
@@ -146,12 +155,12 @@ async fn release_lock(operator: &Operator, relocation: &Relocation, namespace: &
 }
 
 /// The plan as it is frozen: the spec whole, under the generation it had.
-fn revision(relocation: &Relocation, plan: &Plan) -> Value {
+fn revision(relocation: &Relocation, plan: &Plan, name: &str) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
         "metadata": {
-            "name": expected_revision(relocation),
+            "name": name,
             "labels": owner_labels(relocation),
             "ownerReferences": [owner_reference(relocation)],
         },

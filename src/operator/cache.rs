@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use parking_lot::RwLock;
@@ -114,6 +115,17 @@ pub(super) fn trim_job(job: &mut Job) {
     }
 }
 
+/// Drops from the managed fields all but who wrote last and when: what is said in the history of requests.
+pub(super) fn trim_managed_fields(fields: &mut Vec<ManagedFieldsEntry>) {
+    fields.retain(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
+    let last = fields.iter().map(|entry| entry.time.as_ref().map(|time| time.0)).max().flatten();
+    fields.retain(|entry| entry.time.as_ref().map(|time| time.0) == last);
+    fields.truncate(1);
+    for entry in fields {
+        entry.fields_v1 = None;
+    }
+}
+
 /// Whether the Job is the one that tells of an ending: it has no step.
 pub(super) fn is_end_job(job: &Job) -> bool {
     job.metadata.labels.as_ref().is_none_or(|labels| !labels.contains_key(&label(Labels::STEP)))
@@ -130,6 +142,8 @@ pub(super) struct Memory {
     pub create_refusal: Option<(String, CreateRefusal)>,
     /// The frozen plan by the name of its revision.
     pub frozen: Option<(String, Plan)>,
+    /// Whether the workspace of a success was seen to be gone.
+    pub workspace_gone: bool,
 }
 
 /// The memory of all relocations, by uid.

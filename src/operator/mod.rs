@@ -14,6 +14,7 @@ mod events;
 mod http;
 mod metrics;
 mod observe;
+mod places;
 mod plans;
 mod reconcile;
 mod record;

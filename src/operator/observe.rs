@@ -10,10 +10,12 @@ use super::cache::{self, Memory};
 use super::error::ReconcileError;
 use super::reconcile::Operator;
 use crate::api::{
-    Labels, Relocation, RelocationPlanSpec, end_job_name, label, lease_name, mutex_label, revision_name, workspace_name,
+    Labels, Relocation, RelocationPlanSpec, RetriedBy, StatusValue, end_job_name, label, lease_name, mutex_label,
+    revision_name, workspace_name,
 };
 use crate::lifecycle::{
-    Facet, JobRead, JobSeen, LiveJob, LockSeen, MutexUse, Plan, Snapshot, WorkspaceSeen, read_job, read_pod,
+    Facet, JobRead, JobSeen, Leftovers, LiveJob, LockSeen, MutexUse, ObjectReference, PlaceSeen, Plan, PlanSeen,
+    Snapshot, SourceSeen, Trace, WorkspaceSeen, read_job, read_pod,
 };
 
 /// How many names a waiting sentence lists.
@@ -69,6 +71,13 @@ pub(super) async fn observe<'r>(
         end_job: None,
         end_pods: None,
         create_refusal,
+        retried_by: retried_by(operator, relocation),
+        traces: None,
+        source: None,
+        successor: None,
+        adopted: None,
+        place: None,
+        leftovers: None,
     })
 }
 
@@ -85,7 +94,28 @@ pub(super) async fn look(operator: &Operator, facet: Facet, snapshot: &mut Snaps
             snapshot.job = see_job(operator, &namespace, &uid, &job, &operator.memories.get(&uid)).await?;
             snapshot.job_read = JobRead::Live;
         }
-        Facet::Frozen => snapshot.frozen = Some(frozen_plan(operator, relocation, &namespace, &uid).await?),
+        Facet::Frozen => {
+            let revision = expected_revision(relocation);
+            let plan = frozen_plan(operator, &namespace, &uid, &revision).await?;
+            if let Some(plan) = &plan {
+                operator.memories.change(&uid, |memory| memory.frozen = Some((revision, plan.clone())));
+            }
+            snapshot.frozen = Some(plan);
+        }
+        Facet::Adopted => {
+            let recoveries = status.recoveries.unwrap_or(0).saturating_add(1);
+            let revision = revision_name(&name, &uid, recoveries);
+            snapshot.adopted = Some(frozen_plan(operator, &namespace, &uid, &revision).await?);
+        }
+        Facet::Traces => snapshot.traces = Some(traces(operator, &namespace, relocation).await?),
+        Facet::Source => snapshot.source = Some(source(operator, &namespace, relocation).await?),
+        Facet::Successor => {
+            let successors = successors(operator, &namespace, relocation).await?;
+            let standing = successors.iter().find(|successor| stands(successor));
+            snapshot.successor = Some(standing.map(as_retried_by));
+        }
+        Facet::Place => snapshot.place = Some(place(operator, relocation, &snapshot.plan)),
+        Facet::Leftovers => snapshot.leftovers = Some(leftovers(operator, &namespace, relocation, &uid).await?),
         Facet::Pods => {
             let job = status.job.unwrap_or_default();
             let pods = pods_of(operator, &namespace, &job).await?;
@@ -175,9 +205,9 @@ pub(super) fn expected_revision(relocation: &Relocation) -> String {
     )
 }
 
-async fn frozen_plan(operator: &Operator, relocation: &Relocation, namespace: &str, uid: &str) -> Result<Option<Plan>> {
-    let name = expected_revision(relocation);
-    let Some(revision) = operator.cluster.get::<ControllerRevision>(namespace, &name).await? else { return Ok(None) };
+/// The plan that the revision of a name holds.
+async fn frozen_plan(operator: &Operator, namespace: &str, uid: &str, name: &str) -> Result<Option<Plan>> {
+    let Some(revision) = operator.cluster.get::<ControllerRevision>(namespace, name).await? else { return Ok(None) };
     if !is_owned_by(&revision, uid) {
         return Err(ReconcileError::Unreadable {
             what: "the plan revision",
@@ -187,9 +217,112 @@ async fn frozen_plan(operator: &Operator, relocation: &Relocation, namespace: &s
     let unreadable = |message| ReconcileError::Unreadable { what: "the plan revision", message };
     let data = revision.data.map(|data| data.0).unwrap_or_default();
     let spec: RelocationPlanSpec = serde_json::from_value(data).map_err(|error| unreadable(error.to_string()))?;
-    let plan = Plan::read(spec, revision.revision).map_err(|problem| unreadable(problem.to_string()))?;
-    operator.memories.change(uid, |memory| memory.frozen = Some((name, plan.clone())));
-    Ok(Some(plan))
+    Plan::read(spec, revision.revision).map(Some).map_err(|problem| unreadable(problem.to_string()))
+}
+
+/// What exists under the label of the uuid that the run has or would have.
+async fn traces(operator: &Operator, namespace: &str, relocation: &Relocation) -> Result<Vec<Trace>> {
+    let selector = format!("{}={}", label(Labels::UUID), uuid_of(relocation));
+    let revisions = operator.cluster.list::<ControllerRevision>(namespace, &selector).await?;
+    let claims = operator.cluster.list::<PersistentVolumeClaim>(namespace, &selector).await?;
+    let jobs = operator.cluster.list::<Job>(namespace, &selector).await?;
+    let revisions = revisions.iter().map(|_| Trace::Revision);
+    let claims = claims.iter().map(|_| Trace::Other);
+    Ok(revisions.chain(claims).chain(jobs.iter().map(trace_of)).collect())
+}
+
+fn trace_of(job: &Job) -> Trace {
+    let read = |name: &str| job.labels().get(&label(name)).cloned();
+    let step = read(Labels::STEP).and_then(|step| step.to_uppercase().parse().ok());
+    let launch = read(Labels::LAUNCH).and_then(|launch| launch.parse().ok());
+    match (step, read(Labels::TASK), launch) {
+        (Some(step), Some(task), Some(launch)) => {
+            let attempt = read(Labels::ATTEMPT).and_then(|attempt| attempt.parse().ok()).unwrap_or(1);
+            Trace::Job { step, task, attempt, launch }
+        }
+        _ => Trace::Other,
+    }
+}
+
+fn uuid_of(relocation: &Relocation) -> String {
+    let status = relocation.status.as_ref().and_then(|status| status.uuid.clone());
+    status.or_else(|| relocation.spec.uuid.clone()).or_else(|| relocation.uid()).unwrap_or_default()
+}
+
+/// What `spec.retryOf` names, with its workspace and with whoever else starts it over.
+async fn source(operator: &Operator, namespace: &str, relocation: &Relocation) -> Result<SourceSeen> {
+    let Some(retry_of) = &relocation.spec.retry_of else { return Ok(SourceSeen::Missing) };
+    let found = operator.cluster.get::<Relocation>(namespace, &retry_of.name).await?;
+    let Some(found) = found.filter(|found| found.uid().as_ref() == Some(&retry_of.uid)) else {
+        return Ok(SourceSeen::Missing);
+    };
+    let claim = workspace_name(&retry_of.name, &retry_of.uid);
+    let workspace = operator.cluster.get::<PersistentVolumeClaim>(namespace, &claim).await?.map(|_| claim);
+    let rivals = successors(operator, namespace, &found).await?;
+    let begun = |rival: &&Relocation| rival.status.as_ref().is_some_and(|status| status.plan.is_some());
+    let rival = rivals.iter().filter(|rival| rival.uid() != relocation.uid() && stands(rival)).find(begun);
+    let rival = rival.map(ResourceExt::name_any);
+    Ok(SourceSeen::Found { relocation: Box::new(found), workspace, rival })
+}
+
+/// The relocations that start this one over, read live. They have the same owner, which keeps the list short.
+async fn successors(operator: &Operator, namespace: &str, relocation: &Relocation) -> Result<Vec<Relocation>> {
+    let fields = format!("spec.owner={}", relocation.spec.owner);
+    let uid = relocation.uid();
+    let peers = operator.cluster.list_by_fields::<Relocation>(namespace, &fields).await?;
+    let starts_it_over = |peer: &Relocation| peer.spec.retry_of.as_ref().map(|source| &source.uid) == uid.as_ref();
+    Ok(peers.into_iter().filter(starts_it_over).collect())
+}
+
+/// Whether a relocation is active or has succeeded.
+fn stands(relocation: &Relocation) -> bool {
+    let failed = relocation.status.as_ref().is_some_and(|status| status.status == Some(StatusValue::Failure));
+    !failed && relocation.metadata.deletion_timestamp.is_none()
+}
+
+fn as_retried_by(relocation: &Relocation) -> RetriedBy {
+    RetriedBy { name: relocation.name_any(), uid: relocation.uid().unwrap_or_default() }
+}
+
+/// The newest relocation that starts a failed one over, as the cache shows it.
+fn retried_by(operator: &Operator, relocation: &Relocation) -> Option<RetriedBy> {
+    relocation.status.as_ref()?.failure.as_ref()?;
+    let uid = relocation.uid()?;
+    let successors = operator.relocations.state_filter(|guarded| {
+        let source = guarded.0.as_ref().ok().and_then(|peer| peer.spec.retry_of.as_ref());
+        source.is_some_and(|source| source.uid == uid)
+    });
+    let newest = successors.iter().filter_map(|guarded| guarded.0.as_ref().ok());
+    newest.max_by_key(|peer| peer.creation_timestamp().map(|time| time.0)).map(as_retried_by)
+}
+
+fn place(operator: &Operator, relocation: &Relocation, plan: &PlanSeen) -> PlaceSeen {
+    match plan {
+        PlanSeen::Accepted(plan) => match plan.spec.max_active {
+            Some(limit) => operator.places.take(relocation, limit, &operator.relocations),
+            None => PlaceSeen::Free,
+        },
+        PlanSeen::Missing | PlanSeen::NotJudged | PlanSeen::NotAccepted { .. } => PlaceSeen::Free,
+    }
+}
+
+/// What a success has left behind: its Jobs by the cache, and its workspace, read live until it was seen to be gone.
+async fn leftovers(operator: &Operator, namespace: &str, relocation: &Relocation, uid: &str) -> Result<Leftovers> {
+    let reference = |name: String, uid: Option<String>| ObjectReference { name, uid: uid.unwrap_or_default() };
+    let jobs = operator.jobs.of(uid);
+    let jobs = jobs.iter().filter(|job| job.metadata.deletion_timestamp.is_none());
+    let jobs = jobs.map(|job| reference(job.name_any(), job.uid())).collect();
+    let name = workspace_name(&relocation.name_any(), uid);
+    let claim = match operator.memories.get(uid).workspace_gone {
+        true => None,
+        false => operator.cluster.get::<PersistentVolumeClaim>(namespace, &name).await?,
+    };
+    let claim = claim.filter(|claim| is_owned_by(claim, uid));
+    if claim.is_none() {
+        operator.memories.change(uid, |memory| memory.workspace_gone = true);
+    }
+    let workspace = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none());
+    Ok(Leftovers { jobs, workspace: workspace.map(|claim| reference(name, claim.uid())) })
 }
 
 async fn pods_of(operator: &Operator, namespace: &str, job: &str) -> Result<Vec<crate::lifecycle::PodSeen>> {

@@ -9,10 +9,11 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
 use tracing::Instrument;
 
-use super::cache::{JobCache, Memories};
+use super::cache::{JobCache, Memories, trim_managed_fields};
 use super::cluster::Cluster;
 use super::error::ReconcileError;
 use super::metrics::{Metrics, Outcome};
+use super::places::Places;
 use super::plans::{GuardedPlan, GuardedRelocation};
 use super::record::{Recorded, record};
 use super::{act, artifacts, clock, events, observe};
@@ -31,7 +32,9 @@ type Result<T> = std::result::Result<T, ReconcileError>;
 /// What every reconciliation shares.
 pub(super) struct Operator {
     pub cluster: Cluster,
+    pub relocations: Store<GuardedRelocation>,
     pub plans: Store<GuardedPlan>,
+    pub places: Arc<Places>,
     pub jobs: Arc<JobCache>,
     pub memories: Arc<Memories>,
     pub metrics: Arc<Metrics>,
@@ -82,6 +85,7 @@ pub(super) async fn reconcile(guarded: Arc<GuardedRelocation>, operator: Arc<Ope
 async fn passes(operator: &Operator, cached: &Relocation) -> Result<Action> {
     let uid = cached.uid().unwrap_or_default();
     let mut relocation = newest(operator, &uid, cached);
+    operator.places.observe(&relocation, &operator.relocations);
     for _ in 0..PASS_LIMIT {
         match pass(operator, &uid, &relocation).await? {
             Pass::Again(next) => relocation = next,
@@ -128,7 +132,9 @@ async fn pass(operator: &Operator, uid: &str, relocation: &Relocation) -> Result
     }
     let recorded = match record(&operator.cluster, relocation, &decision.status).await? {
         Recorded::Stored(stored) => {
-            let stored = Arc::new(*stored);
+            let mut stored = *stored;
+            trim_managed_fields(stored.managed_fields_mut());
+            let stored = Arc::new(stored);
             operator.memories.change(uid, |memory| memory.latest = Some(Arc::clone(&stored)));
             tracing::info!(reason = decision.because.reason(), "{}", decision.because.message());
             Some(stored)

@@ -14,10 +14,11 @@ use kube::runtime::{Controller, WatchStreamExt};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::net::TcpListener;
 
-use super::cache::{JobCache, Memories, trim_job};
+use super::cache::{JobCache, Memories, trim_job, trim_managed_fields};
 use super::cluster::Cluster;
 use super::http::{self, Pages, Readiness};
 use super::metrics::Metrics;
+use super::places::Places;
 use super::plans::{GuardedPlan, GuardedRelocation, judge_plan};
 use super::reconcile::{Operator, error_policy, plan_error_policy, reconcile};
 use super::settings::Settings;
@@ -56,27 +57,46 @@ pub async fn run(
     let jobs = Arc::new(JobCache::default());
     let (relocations, relocation_writer) = reflector::store::<GuardedRelocation>();
     let (plans, plan_writer) = reflector::store::<GuardedPlan>();
+    // Relocations that must look again although nothing of their own has changed.
+    let (nudge, nudged) = mpsc::unbounded();
+    let places = Arc::new(Places::new(nudge.clone()));
     let operator = Arc::new(Operator {
         cluster: Cluster::new(client.clone(), Arc::clone(&metrics)),
+        relocations: relocations.clone(),
         plans: plans.clone(),
+        places: Arc::clone(&places),
         jobs: Arc::clone(&jobs),
         memories: Arc::clone(&memories),
         metrics: Arc::clone(&metrics),
     });
 
     let relocation_events = watcher(scoped(&client, &settings), watcher::Config::default())
-        .modify(|guarded: &mut GuardedRelocation| guarded.managed_fields_mut().clear())
+        .modify(|guarded: &mut GuardedRelocation| trim_managed_fields(guarded.managed_fields_mut()))
         .inspect_ok({
             let readiness = Arc::clone(&readiness);
             move |event| match event {
-                watcher::Event::Delete(gone) => memories.forget(gone.uid().as_deref().unwrap_or_default()),
+                watcher::Event::Delete(gone) => {
+                    let uid = gone.uid().unwrap_or_default();
+                    memories.forget(&uid);
+                    places.forget(&uid);
+                }
                 watcher::Event::InitDone => readiness.relocations.store(true, Ordering::Relaxed),
                 watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::Apply(_) => {}
             }
         })
         .reflect(relocation_writer)
+        .inspect_ok({
+            let nudge = nudge.clone();
+            move |event| {
+                if let watcher::Event::Apply(guarded) | watcher::Event::Delete(guarded) = event
+                    && let Some(source) = source_of(guarded)
+                {
+                    // What is started over shows by whom. The receiver lives as long as the controller.
+                    let _ = nudge.unbounded_send(source);
+                }
+            }
+        })
         .applied_objects();
-    let (vanished, vanished_jobs) = mpsc::unbounded();
     let job_events = watcher(scoped(&client, &settings), watcher::Config::default().labels(OUR_JOBS))
         .modify(trim_job)
         .inspect_ok({
@@ -84,7 +104,7 @@ pub async fn run(
             move |event| {
                 for owner in jobs.apply(event) {
                     // The receiver lives as long as the controller.
-                    let _ = vanished.unbounded_send(owner);
+                    let _ = nudge.unbounded_send(owner);
                 }
                 if matches!(event, watcher::Event::InitDone) {
                     readiness.jobs.store(true, Ordering::Relaxed);
@@ -112,7 +132,7 @@ pub async fn run(
     let reconciling = Controller::for_stream(relocation_events, relocations.clone())
         .owns_stream(job_events)
         .watches_stream(plan_events, users_of_plan)
-        .reconcile_on(vanished_jobs)
+        .reconcile_on(nudged)
         .with_config(ControllerConfig::default().concurrency(settings.concurrency))
         .graceful_shutdown_on(shutdown.clone())
         .run(reconcile, error_policy, Arc::clone(&operator))
@@ -140,7 +160,15 @@ where
     }
 }
 
-/// The relocations that may wait for a plan: those that name it and have not begun.
+/// The relocation that another one starts over.
+fn source_of(guarded: &GuardedRelocation) -> Option<ObjectRef<GuardedRelocation>> {
+    let relocation = guarded.0.as_ref().ok()?;
+    let source = &relocation.spec.retry_of.as_ref()?.name;
+    Some(ObjectRef::new(source).within(&relocation.namespace()?))
+}
+
+/// The relocations that may wait for a plan: those that name it and have not begun, wait for a place, or are to be
+/// recovered by it.
 fn waiting_for(relocations: &Store<GuardedRelocation>, plan: &GuardedPlan) -> Vec<ObjectRef<GuardedRelocation>> {
     let (name, namespace) = (plan.name_any(), plan.namespace());
     relocations
@@ -148,7 +176,10 @@ fn waiting_for(relocations: &Store<GuardedRelocation>, plan: &GuardedPlan) -> Ve
             guarded.0.as_ref().is_ok_and(|relocation| {
                 relocation.spec.plan_ref.name == name
                     && relocation.namespace() == namespace
-                    && relocation.status.as_ref().is_none_or(|status| status.plan.is_none())
+                    && relocation.status.as_ref().is_none_or(|status| {
+                        let recovers = status.failure.is_some() && relocation.spec.recover.is_some();
+                        status.plan.is_none() || status.waiting_since.is_some() || recovers
+                    })
             })
         })
         .iter()

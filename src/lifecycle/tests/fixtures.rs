@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::api::{
     FailurePolicy, PlanInUse, PlanReference, PodTemplate, Relocation, RelocationPlanSpec, RelocationSpec,
-    RelocationStatus, StatusValue, Step, StepStatus, TaskResult, TaskStatus, Verdict, WorkState, job_name,
+    RelocationStatus, RetriedBy, StatusValue, Step, StepStatus, TaskResult, TaskStatus, Verdict, WorkState, job_name,
     revision_name,
 };
 use crate::lifecycle::{
-    CreateRefusal, Decision, JobFailure, JobRead, JobSeen, LiveJob, LockSeen, MutexUse, Plan, PlanSeen, PodSeen,
-    Snapshot, WorkspaceSeen, decide,
+    CreateRefusal, Decision, JobFailure, JobRead, JobSeen, Leftovers, LiveJob, LockSeen, MutexUse, PlaceSeen, Plan,
+    PlanSeen, PodSeen, Snapshot, SourceSeen, Trace, WorkspaceSeen, decide,
 };
 
 pub(super) const NAME: &str = "acme";
@@ -66,6 +66,12 @@ pub(super) struct Scene {
     pub end_job: JobSeen,
     pub end_pods: Vec<PodSeen>,
     pub create_refusal: Option<CreateRefusal>,
+    pub traces: Vec<Trace>,
+    pub source: SourceSeen,
+    pub successor: Option<RetriedBy>,
+    pub adopted: bool,
+    pub place: PlaceSeen,
+    pub leftovers: Leftovers,
     pub now: Timestamp,
 }
 
@@ -91,6 +97,12 @@ pub(super) fn a_relocation() -> Scene {
         end_job: JobSeen::NotNamed,
         end_pods: Vec::new(),
         create_refusal: None,
+        traces: Vec::new(),
+        source: SourceSeen::Missing,
+        successor: None,
+        adopted: true,
+        place: PlaceSeen::Free,
+        leftovers: Leftovers::default(),
         now: noon(),
     }
 }
@@ -301,7 +313,14 @@ impl Scene {
         Snapshot {
             relocation: &self.relocation,
             plan: self.plan.clone().unwrap_or_else(|| PlanSeen::Accepted(Box::new(plan.clone()))),
-            frozen: Some(self.frozen.then_some(plan)),
+            frozen: Some(self.frozen.then(|| plan.clone())),
+            adopted: Some(self.adopted.then_some(plan)),
+            retried_by: self.successor.clone(),
+            traces: Some(self.traces.clone()),
+            source: Some(self.source.clone()),
+            successor: Some(self.successor.clone()),
+            place: Some(self.place.clone()),
+            leftovers: Some(self.leftovers.clone()),
             job: self.job.clone(),
             job_read: JobRead::Live,
             pods: Some(self.pods.clone()),

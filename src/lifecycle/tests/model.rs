@@ -44,7 +44,7 @@ struct Bounds {
 }
 
 /// What is left of it in this run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Budget {
     edits: u8,
     faults: u8,
@@ -52,6 +52,7 @@ struct Budget {
     /// Looks by an old copy or an old cache.
     stale: u8,
     deletes: u8,
+    wipes: u8,
 }
 
 /// What may go wrong with a Job.
@@ -65,15 +66,39 @@ enum Fault {
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
-    Edit { relocation: usize, edit: Edit },
-    Look { operator: usize, relocation: usize, sight: Sight },
-    Store { operator: usize },
-    Act { operator: usize },
-    Crash { operator: usize },
+    Edit {
+        relocation: usize,
+        edit: Edit,
+    },
+    Look {
+        operator: usize,
+        relocation: usize,
+        sight: Sight,
+    },
+    Store {
+        operator: usize,
+    },
+    Act {
+        operator: usize,
+    },
+    Crash {
+        operator: usize,
+    },
     /// A pod ends as it should: well, or because it was asked to.
-    Finish { pod: usize },
-    Fault { pod: usize, fault: Fault },
-    Delete { relocation: usize },
+    Finish {
+        pod: usize,
+    },
+    Fault {
+        pod: usize,
+        fault: Fault,
+    },
+    Delete {
+        relocation: usize,
+    },
+    /// The status is lost.
+    Wipe {
+        relocation: usize,
+    },
     Wait,
 }
 
@@ -125,13 +150,6 @@ impl Interleavings {
         Self { bounds, flaw, ways_out: Mutex::new(HashSet::new()), first: OnceLock::new() }
     }
 
-    fn moment(&self, mut world: World, left: Budget, checked: Checked) -> Moment {
-        canonical::forget_the_irrelevant(&mut world, left.stale > 0);
-        let broken = checked.err();
-        let digest = canonical::digest(&world, &(left, broken.is_some()));
-        Moment { world, left, broken, digest }
-    }
-
     /// Invariant "every state has a way out": when nobody disturbs any more, everything ends and gives back what it took.
     ///
     /// Runs to the end share most of their way, so each stops where another has been.
@@ -143,7 +161,7 @@ impl Interleavings {
         world.stop_disturbing()?;
         let mut way = Vec::new();
         for _ in 0..120 {
-            canonical::forget_the_irrelevant(&mut world, false);
+            canonical::forget_the_irrelevant(&mut world, Budget::default());
             let digest = canonical::digest(&world, &());
             if self.ways_out.lock().contains(&digest) {
                 self.ways_out.lock().extend(way);
@@ -174,6 +192,9 @@ impl Interleavings {
             if left.deletes > 0 {
                 actions.push(Action::Delete { relocation });
             }
+            if left.wipes > 0 {
+                actions.push(Action::Wipe { relocation });
+            }
         }
         for operator in 0..self.bounds.operators {
             let pending = world.operators[operator].pending.as_ref();
@@ -201,11 +222,71 @@ impl Interleavings {
         actions.push(Action::Wait);
         actions
     }
+}
+
+impl Model for Interleavings {
+    type State = Moment;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<Moment> {
+        let mut world = World::with_plan(self.flaw, (self.bounds.plan)());
+        world.relocations[self.bounds.relocations..].fill(None);
+        for relocation in 0..self.bounds.relocations {
+            world.edit(relocation, Edit::LateRequests(self.bounds.late_requests));
+        }
+        world.operators[1].skew = -self.bounds.skew;
+        vec![Moment::new(world, self.bounds.budget, Ok(()))]
+    }
+
+    fn actions(&self, moment: &Moment, actions: &mut Vec<Action>) {
+        if moment.broken.is_none() {
+            actions.extend(self.possible(moment));
+        }
+    }
+
+    fn next_state(&self, moment: &Moment, action: Action) -> Option<Moment> {
+        moment.after(action)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always(PROMISES, |model: &Self, moment: &Moment| {
+                moment.broken.is_none() || !model.is_the_first(moment)
+            }),
+            Property::always(WAY_OUT, |model: &Self, moment: &Moment| {
+                model.way_out(moment).is_ok() || !model.is_the_first(moment)
+            }),
+            Property::sometimes(SUCCESS, |_: &Self, moment: &Moment| {
+                moment.stands(|status| status.status == Some(StatusValue::Success))
+            }),
+            Property::sometimes(FENCED, |_: &Self, moment: &Moment| moment.rests(PauseReason::Fence)),
+            Property::sometimes(SUSPENDED, |_: &Self, moment: &Moment| moment.rests(PauseReason::Suspended)),
+            Property::sometimes(CANCELLED, |_: &Self, moment: &Moment| moment.failed(FailureReason::Cancelled)),
+            Property::sometimes(ABORTED, |_: &Self, moment: &Moment| moment.failed(FailureReason::Aborted)),
+            Property::sometimes(EXHAUSTED, |_: &Self, moment: &Moment| moment.failed(FailureReason::AttemptsExhausted)),
+            Property::sometimes(RECOVERED, |_: &Self, moment: &Moment| {
+                moment.stands(|status| status.recoveries.is_some() && status.status == Some(StatusValue::Success))
+            }),
+            Property::sometimes(LOST, |_: &Self, moment: &Moment| moment.failed(FailureReason::StatusLost)),
+            Property::sometimes(LATE, |_: &Self, moment: &Moment| moment.stands(|status| status.late.is_some())),
+            Property::sometimes(ABANDONED, |_: &Self, moment: &Moment| moment.has_an_abandoned_pod()),
+            Property::sometimes(OUTRUN, |_: &Self, moment: &Moment| moment.has_a_late_sender()),
+        ]
+    }
+}
+
+impl Moment {
+    fn new(mut world: World, left: Budget, checked: Checked) -> Self {
+        canonical::forget_the_irrelevant(&mut world, left);
+        let broken = checked.err();
+        let digest = canonical::digest(&world, &(left, broken.is_some()));
+        Self { world, left, broken, digest }
+    }
 
     /// Lets it happen; nothing when it cannot, or changes nothing.
-    fn happen(&self, moment: &Moment, action: Action) -> Option<Moment> {
-        let mut world = moment.world.clone();
-        let mut left = moment.left;
+    fn after(&self, action: Action) -> Option<Self> {
+        let mut world = self.world.clone();
+        let mut left = self.left;
         let event = |event: Event, world: &mut World| world.happen(&event);
         let checked = match action {
             Action::Edit { relocation, edit } => {
@@ -253,56 +334,15 @@ impl Interleavings {
                 left.deletes -= 1;
                 event(Event::DeleteRelocation { relocation }, &mut world)
             }
+            Action::Wipe { relocation } => {
+                left.wipes -= 1;
+                event(Event::Wipe { relocation }, &mut world)
+            }
             Action::Wait => event(Event::Tick { seconds: MOMENT_SECONDS }, &mut world),
         };
-        Some(self.moment(world, left, checked))
-    }
-}
-
-impl Model for Interleavings {
-    type State = Moment;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<Moment> {
-        let mut world = World::with_plan(self.flaw, (self.bounds.plan)());
-        for relocation in self.bounds.relocations..2 {
-            world.relocations[relocation] = None;
-        }
-        for relocation in 0..self.bounds.relocations {
-            world.edit(relocation, Edit::LateRequests(self.bounds.late_requests));
-        }
-        world.operators[1].skew = -self.bounds.skew;
-        vec![self.moment(world, self.bounds.budget, Ok(()))]
+        Some(Self::new(world, left, checked))
     }
 
-    fn actions(&self, moment: &Moment, actions: &mut Vec<Action>) {
-        if moment.broken.is_none() {
-            actions.extend(self.possible(moment));
-        }
-    }
-
-    fn next_state(&self, moment: &Moment, action: Action) -> Option<Moment> {
-        self.happen(moment, action)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always(PROMISES, |model: &Self, moment: &Moment| moment.broken.is_none() || !model.is_the_first(moment)),
-            Property::always(WAY_OUT, |model: &Self, moment: &Moment| model.way_out(moment).is_ok() || !model.is_the_first(moment)),
-            Property::sometimes(SUCCESS, |_: &Self, moment: &Moment| moment.stands(|status| status.status == Some(StatusValue::Success))),
-            Property::sometimes(FENCED, |_: &Self, moment: &Moment| moment.rests(PauseReason::Fence)),
-            Property::sometimes(SUSPENDED, |_: &Self, moment: &Moment| moment.rests(PauseReason::Suspended)),
-            Property::sometimes(CANCELLED, |_: &Self, moment: &Moment| moment.failed(FailureReason::Cancelled)),
-            Property::sometimes(ABORTED, |_: &Self, moment: &Moment| moment.failed(FailureReason::Aborted)),
-            Property::sometimes(EXHAUSTED, |_: &Self, moment: &Moment| moment.failed(FailureReason::AttemptsExhausted)),
-            Property::sometimes(LATE, |_: &Self, moment: &Moment| moment.stands(|status| status.late.is_some())),
-            Property::sometimes(ABANDONED, |_: &Self, moment: &Moment| moment.has_an_abandoned_pod()),
-            Property::sometimes(OUTRUN, |_: &Self, moment: &Moment| moment.has_a_late_sender()),
-        ]
-    }
-}
-
-impl Moment {
     fn stands(&self, so: impl Fn(&RelocationStatus) -> bool) -> bool {
         let stored = self.world.relocations.iter().flatten();
         stored.filter_map(|stored| stored.current.status.as_ref()).any(so)
@@ -346,6 +386,8 @@ const SUSPENDED: &str = "it is suspended";
 const CANCELLED: &str = "it is cancelled";
 const ABORTED: &str = "it is aborted";
 const EXHAUSTED: &str = "it is out of attempts";
+const RECOVERED: &str = "it succeeds after a recover";
+const LOST: &str = "its status is lost";
 const LATE: &str = "a request comes too late";
 const ABANDONED: &str = "a pod goes on without its Job";
 const OUTRUN: &str = "a sender is so late that its Job was given up";

@@ -320,7 +320,7 @@ fn the_first_launch_needs_lock_workspace_and_plan_in_this_order() {
     scene.lock = LockSeen::Ours;
     assert!(matches!(scene.decide().effect, Some(Effect::CreateWorkspace(_))));
     scene.workspace = crate::lifecycle::WorkspaceSeen::Ours;
-    assert!(matches!(scene.decide().effect, Some(Effect::FreezePlan(_))));
+    assert!(matches!(scene.decide().effect, Some(Effect::FreezePlan { .. })));
     scene.frozen = true;
     let decision = scene.decide();
     assert!(matches!(decision.effect, Some(Effect::CreateJob(_))));

@@ -223,6 +223,12 @@ fn judge(scene: &Scene) -> Result<Decision, Facet> {
         end_job: None,
         end_pods: None,
         job_read: JobRead::Cached,
+        traces: None,
+        source: None,
+        successor: None,
+        adopted: None,
+        place: None,
+        leftovers: None,
         ..all.clone()
     };
     let mut asked = Vec::new();
@@ -242,6 +248,12 @@ fn judge(scene: &Scene) -> Result<Decision, Facet> {
             Facet::Workspace => snapshot.workspace = all.workspace,
             Facet::EndJob => snapshot.end_job.clone_from(&all.end_job),
             Facet::EndPods => snapshot.end_pods.clone_from(&all.end_pods),
+            Facet::Traces => snapshot.traces.clone_from(&all.traces),
+            Facet::Source => snapshot.source.clone_from(&all.source),
+            Facet::Successor => snapshot.successor.clone_from(&all.successor),
+            Facet::Adopted => snapshot.adopted.clone_from(&all.adopted),
+            Facet::Place => snapshot.place.clone_from(&all.place),
+            Facet::Leftovers => snapshot.leftovers.clone_from(&all.leftovers),
         }
     }
 }

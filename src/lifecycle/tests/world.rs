@@ -6,6 +6,7 @@
 
 mod operators;
 mod promises;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,12 +17,13 @@ use serde_json::json;
 
 use super::fixtures::{a_spec, a_template, noon};
 use crate::api::{
-    AutoPause, DesiredState, LateRequests, Relocation, RelocationPlanSpec, RelocationSpec, StatusValue, Step,
-    TaskResult, WhenLocked, admission,
+    AutoPause, DesiredState, FailureReason, LateRequests, Relocation, RelocationPlanSpec, RelocationSpec,
+    RelocationStatus, StatusValue, Step, TaskResult, WhenLocked,
 };
 use crate::lifecycle::{JobFailure, JobSeen, Plan, PlanSeen};
 pub(super) use operators::{Operator, Pending, Phase};
 pub(super) use promises::{Broken, Promise};
+use verdicts::admitted;
 
 pub(super) type Checked = Result<(), Broken>;
 
@@ -54,6 +56,10 @@ pub(super) enum Flaw {
     WaitsInSilence,
     /// A request that came too late is not answered.
     AnswersNoLateRequest,
+    /// A recover gives two more attempts.
+    GivesTwoAttempts,
+    /// What an earlier life of a run has left behind is not looked for.
+    LooksForNoTraces,
     /// A paused relocation does not see what is edited.
     SleepsInPause,
     /// Each status write comes with a finalizer.
@@ -107,6 +113,10 @@ pub(super) enum Event {
     DeleteRelocation {
         relocation: usize,
     },
+    /// The whole status is removed.
+    Wipe {
+        relocation: usize,
+    },
     PlanAppears,
     PlanVanishes,
     Tick {
@@ -126,6 +136,8 @@ pub(super) enum Edit {
     LateRequests(LateRequests),
     /// Sets or removes a parameter that the plan does not declare.
     BadParameter(bool),
+    /// One more attempt of the failure that stands, with all that is in its way cleared in the same change.
+    Recover,
 }
 
 /// What became of an edit.
@@ -133,8 +145,7 @@ pub(super) enum Edit {
 pub(super) enum Answer {
     /// There was nothing to change.
     Unchanged,
-    /// The API server said this.
-    Refused(String),
+    Refused,
     Stored,
 }
 
@@ -168,6 +179,9 @@ pub(super) struct SimJob {
     pub uid: String,
     pub owner: usize,
     pub launch: i64,
+    pub step: Step,
+    pub task: String,
+    pub attempt: i32,
     /// What of it would hold back the deletion of its owner.
     pub holds: Option<&'static str>,
     pub state: JobState,
@@ -203,7 +217,7 @@ pub(super) struct SimPod {
     pub job: String,
     pub job_uid: String,
     pub launch: i64,
-    /// Its Job was not named by the status when it was created: its sender was late.
+    /// Its Job was not named by the status when it was created, or had just been given up: its sender was late.
     pub stray: bool,
     pub finished: bool,
     pub deleted_at: Option<Timestamp>,
@@ -230,6 +244,12 @@ pub(super) struct Ledger {
     /// Launches recorded, and Jobs that really failed, by relocation, step and task.
     pub launches: BTreeMap<(usize, Step, String), i32>,
     pub failures: BTreeMap<(usize, Step, String), i32>,
+    /// Tasks whose success was stored, by relocation, step and task.
+    pub succeeded: BTreeSet<(usize, Step, String)>,
+    /// How many recoveries of entered steps were accepted, by step and task.
+    pub recovered: BTreeMap<(usize, Step, String), i32>,
+    /// The status was wiped while objects of the run exist, and nobody has recovered it since.
+    pub lost: [bool; 2],
     /// The highest fencing token a Job was created with.
     pub highest: [i64; 2],
     /// How many status writes were stored.
@@ -243,7 +263,8 @@ pub(super) struct World {
     pub relocations: [Option<Stored>; 2],
     pub plan: Arc<PlanSeen>,
     pub lease: Option<usize>,
-    pub revisions: [Option<Arc<Plan>>; 2],
+    /// Frozen plans by relocation and name.
+    pub revisions: [BTreeMap<String, Arc<Plan>>; 2],
     pub claims: [bool; 2],
     pub jobs: Vec<SimJob>,
     pub pods: Vec<SimPod>,
@@ -311,7 +332,7 @@ impl World {
             relocations: [relocation(0), relocation(1)],
             plan: plan.clone(),
             lease: None,
-            revisions: [None, None],
+            revisions: [BTreeMap::new(), BTreeMap::new()],
             claims: [false, false],
             jobs: Vec::new(),
             pods: Vec::new(),
@@ -344,6 +365,7 @@ impl World {
             }
             Event::DeleteLease => self.delete_lease(),
             Event::DeleteRelocation { relocation } => self.delete_relocation(relocation)?,
+            Event::Wipe { relocation } => self.wipe(relocation),
             Event::PlanAppears => self.plan = self.whole_plan.clone(),
             Event::PlanVanishes => self.plan = Arc::new(PlanSeen::Missing),
             Event::Tick { seconds } => self.tick(seconds),
@@ -355,14 +377,14 @@ impl World {
         let Some(stored) = &self.relocations[relocation] else { return Answer::Unchanged };
         let old = stored.current.clone();
         let mut spec = old.spec.clone();
-        change(&mut spec, edit);
+        change(&mut spec, edit, old.status.as_ref());
         if spec == old.spec {
             return Answer::Unchanged;
         }
         let mut new = Relocation { spec, ..(*old).clone() };
         new.metadata.generation = new.metadata.generation.map(|generation| generation + 1);
-        if let Err(refusal) = admitted(&old, &new) {
-            return Answer::Refused(refusal);
+        if admitted(&old, &new).is_err() {
+            return Answer::Refused;
         }
         let status = old.status.clone().unwrap_or_default();
         let standing = &mut self.ledger.standing[relocation];
@@ -504,14 +526,41 @@ impl World {
         Ok(())
     }
 
+    /// Somebody removes the whole status, which the API server allows.
+    fn wipe(&mut self, relocation: usize) {
+        let Some(stored) = &self.relocations[relocation] else { return };
+        let old = stored.current.clone();
+        let new = Relocation { status: None, ..(*old).clone() };
+        if old.status.is_none() || admitted(&old, &new).is_err() {
+            return;
+        }
+        self.ledger.forget_what_the_traces_hide(relocation, &self.jobs);
+        self.ledger.lost[relocation] = !self.revisions[relocation].is_empty() || self.claims[relocation];
+        self.ledger.owed[relocation].clear();
+        self.store(relocation, new);
+    }
+
     pub fn status(&self, relocation: usize) -> crate::api::RelocationStatus {
         let stored = self.relocations[relocation].as_ref();
         stored.and_then(|stored| stored.current.status.clone()).unwrap_or_default()
     }
 }
 
-fn change(spec: &mut RelocationSpec, edit: Edit) {
+fn change(spec: &mut RelocationSpec, edit: Edit, status: Option<&RelocationStatus>) {
     match edit {
+        Edit::Recover => {
+            let Some((status, failure)) = status.and_then(|status| Some((status, status.failure.as_ref()?))) else {
+                return;
+            };
+            spec.recover = Some(failure.id.clone());
+            if spec.desired_state == DesiredState::Aborted {
+                spec.desired_state = DesiredState::Active;
+            }
+            spec.cancel_at_step.take_if(|step| !status.entered && status.step == Some(*step));
+            if failure.reason == FailureReason::DeadlineExceeded {
+                spec.active_deadline_seconds = None;
+            }
+        }
         Edit::Pause(step) => spec.pause_at_step = step,
         Edit::Cancel(step) => spec.cancel_at_step = step,
         Edit::AutoPause(value) => spec.auto_pause = value,
@@ -524,11 +573,4 @@ fn change(spec: &mut RelocationSpec, edit: Edit) {
         }
         Edit::BadParameter(false) => spec.parameters.clear(),
     }
-}
-
-/// The API server's own rules.
-fn admitted(old: &Relocation, new: &Relocation) -> Result<(), String> {
-    let json = |relocation| serde_json::to_value(relocation).expect("a relocation is JSON");
-    admission::check(Some(&json(old)), &json(new))
-        .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }

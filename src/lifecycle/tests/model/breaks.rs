@@ -26,7 +26,8 @@ fn check(flaw: Flaw, promise: Promise, bounds: &Bounds) -> String {
 
 /// One operator, the first step with work is the third, and this much may happen.
 fn within(menu: Vec<Edit>, faults: Vec<Fault>) -> Bounds {
-    let budget = Budget { edits: u8::from(!menu.is_empty()), faults: u8::from(!faults.is_empty()), ..peace().budget };
+    let budget =
+        Budget { edits: u8::from(!menu.is_empty()), faults: u8::from(!faults.is_empty()), ..Budget::default() };
     Bounds { plan: two_steps, menu, faults, budget, ..peace() }
 }
 
@@ -77,6 +78,20 @@ fn promise_3_a_result_that_an_abort_overtakes_is_found() {
 #[test]
 fn promise_3_a_result_that_the_deadline_overtakes_is_found() {
     check(Flaw::JudgesTheDeadlineFirst, Promise::FoldFirst, &within(vec![Edit::Budget(Some(10))], vec![]));
+}
+
+#[test]
+fn promise_3_a_recover_that_gives_two_attempts_is_found() {
+    let menu = vec![Edit::Recover];
+    check(Flaw::GivesTwoAttempts, Promise::NothingTwice, &within(menu, vec![Fault::Ends(Outcome::Exit(65))]));
+}
+
+#[test]
+fn promise_3_a_wiped_status_that_runs_again_is_found() {
+    let bounds = within(vec![], vec![]);
+    let bounds = Bounds { budget: Budget { wipes: 1, ..bounds.budget }, ..bounds };
+    let story = check(Flaw::LooksForNoTraces, Promise::NothingTwice, &bounds);
+    told(&story, &expect![[r#""#]]);
 }
 
 #[test]

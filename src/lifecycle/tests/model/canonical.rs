@@ -2,21 +2,22 @@
 //!
 //! Everything is taken apart without `..`, so that a new field is a decision to be made here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::super::world::{Flaw, JobState, Ledger, Operator, Pending, Phase, SimJob, SimPod, World};
-use super::story;
-use crate::api::{Failure, RelocationSpec, RelocationStatus};
+use super::{Budget, story};
+use crate::api::{AnsweredRequests, Failure, Relocation, RelocationSpec, RelocationStatus};
 use crate::lifecycle::{Effect, JobFailure, JobSeen};
 
 /// Beyond this many seconds an age makes no difference any more: a launch is as lost as it will be.
 const OLD: i64 = 10;
 
 /// Removes what can have no effect on anything that follows.
-pub(super) fn forget_the_irrelevant(world: &mut World, keeps_caches: bool) {
+pub(super) fn forget_the_irrelevant(world: &mut World, left: Budget) {
+    let keeps_caches = left.stale > 0;
     // These two flaws are about writes and acts that should have been dropped.
     let drops_outdated = !matches!(world.flaw, Flaw::ForgetsThePrecondition | Flaw::ActsBeforeRecording);
     for index in 0..2 {
@@ -30,7 +31,10 @@ pub(super) fn forget_the_irrelevant(world: &mut World, keeps_caches: bool) {
     }
     let named = names_in_use(world);
     let keeps = |job: &SimJob| matches!(job.state, JobState::Live) || named.contains(&job.name);
-    world.jobs.retain(keeps);
+    // What has ended is a trace of the run, for a status that is lost or may be.
+    let lost = world.ledger.lost;
+    let traces = |job: &SimJob| left.wipes > 0 || lost[job.owner];
+    world.jobs.retain(|job| keeps(job) || traces(job));
     let jobs: Vec<(String, String)> = world.jobs.iter().map(|job| (job.name.clone(), job.uid.clone())).collect();
     world.pods.retain(|pod| !pod.finished || jobs.iter().any(|(_, uid)| *uid == pod.job_uid));
     for operator in &mut world.operators {
@@ -44,11 +48,22 @@ pub(super) fn forget_the_irrelevant(world: &mut World, keeps_caches: bool) {
     for index in 0..2 {
         let status = world.status(index);
         let present = status.step.zip(status.task);
-        let Ledger { named: names, launches, failures, owed: _, standing: _, highest: _, writes: _ } = &mut world.ledger;
+        let Ledger {
+            named: names,
+            launches,
+            failures,
+            recovered,
+            succeeded: _,
+            owed: _,
+            standing: _,
+            lost: _,
+            highest: _,
+            writes: _,
+        } = &mut world.ledger;
         names[index].retain(|name, _| named.contains(name) || jobs.iter().any(|(job, _)| job == name));
-        for counts in [launches, failures] {
+        for counts in [launches, failures, recovered] {
             counts.retain(|(owner, step, task), _| {
-                *owner != index || present.as_ref().is_some_and(|(at, name)| at == step && name == task)
+                *owner != index || present.as_ref().is_none_or(|(at, name)| at == step && name == task)
             });
         }
         if let Some(stored) = &mut world.relocations[index] {
@@ -128,11 +143,11 @@ impl Reader<'_> {
             for version in &stored.versions {
                 let status = version.status.clone().unwrap_or_default();
                 self.read_spec(&version.spec, status.failure.as_ref(), hasher);
-                self.read_status(&status, version.metadata.generation, hasher);
+                self.read_status(&status, version, hasher);
             }
         }
         std::mem::discriminant(&**plan).hash(hasher);
-        (lease, claims, [revisions[0].is_some(), revisions[1].is_some()]).hash(hasher);
+        (lease, claims, revisions.each_ref().map(BTreeMap::len)).hash(hasher);
         for job in jobs {
             self.read_job(job, hasher);
         }
@@ -149,8 +164,9 @@ impl Reader<'_> {
             digests.sort_unstable();
         }
         digests.hash(hasher);
-        let Ledger { standing, owed, named: _, launches, failures, highest, writes: _ } = ledger;
-        (standing, owed, launches, failures).hash(hasher);
+        let Ledger { standing, owed, named: _, launches, failures, succeeded, recovered, lost, highest, writes: _ } =
+            ledger;
+        (standing, owed, launches, failures, succeeded, recovered, lost).hash(hasher);
         highest.map(|launch| self.rank(launch)).hash(hasher);
     }
 
@@ -196,7 +212,7 @@ impl Reader<'_> {
         (recover.is_some(), stands).hash(hasher);
     }
 
-    fn read_status(&self, status: &RelocationStatus, generation: Option<i64>, hasher: &mut DefaultHasher) {
+    fn read_status(&self, status: &RelocationStatus, of: &Relocation, hasher: &mut DefaultHasher) {
         let RelocationStatus {
             observed_generation,
             uuid,
@@ -218,15 +234,19 @@ impl Reader<'_> {
             failure,
             late,
             recoveries,
+            answered,
             history: _,
             started_at,
             finished_at: _,
             active_since,
             active_seconds,
+            waiting_since,
+            source_workspace: _,
             next_attempt_at,
             conditions,
         } = status;
-        (*observed_generation == generation, value, step, task, entered, attempt, attempt_limit).hash(hasher);
+        (*observed_generation == of.metadata.generation, value, step, task, entered, attempt, attempt_limit)
+            .hash(hasher);
         (launch.and_then(|launch| self.rank(launch)), self.age(launched_at.as_ref())).hash(hasher);
         (job.is_some(), jobs_missing, uuid.is_some(), plan.is_some(), auto_pause_at_step).hash(hasher);
         for step in steps {
@@ -238,6 +258,9 @@ impl Reader<'_> {
         pause.as_ref().map(|pause| (pause.step, pause.reason)).hash(hasher);
         let failure = failure.as_ref().map(|failure| (failure.step, &failure.task, failure.entered, failure.reason));
         (failure, late.as_ref().map(|late| (&late.field, &late.value)), recoveries, started_at.is_some()).hash(hasher);
+        // What was answered matters as far as it differs from what is asked.
+        let asked = answered.as_ref().map(|answered| *answered == AnsweredRequests::of(&of.spec));
+        (asked, waiting_since.is_some()).hash(hasher);
         // Without a budget the account of time is only shown.
         if self.world.relocations.iter().flatten().any(|stored| stored.current.spec.active_deadline_seconds.is_some()) {
             let since = active_since.as_ref().map(|since| self.world.now.duration_since(since.0).as_secs());
@@ -250,8 +273,9 @@ impl Reader<'_> {
     }
 
     fn read_job(&self, job: &SimJob, hasher: &mut DefaultHasher) {
-        let SimJob { name: _, uid: _, owner, launch, holds, state, deleted_at, created_at: _ } = job;
-        (owner, self.rank(*launch), holds, deleted_at.is_some()).hash(hasher);
+        let SimJob { name: _, uid: _, owner, launch, step, task, attempt, holds, state, deleted_at, created_at: _ } =
+            job;
+        (owner, self.rank(*launch), step, task, attempt, holds, deleted_at.is_some()).hash(hasher);
         match state {
             JobState::Live => 0.hash(hasher),
             JobState::Succeeded => 1.hash(hasher),
@@ -284,7 +308,7 @@ impl Reader<'_> {
         (relocation, is_fresh(self.world, pending), *phase as u8).hash(hasher);
         let kind = |seen: &JobSeen| std::mem::discriminant(seen);
         (kind(seen), kind(truth)).hash(hasher);
-        self.read_status(&decision.status, copy.metadata.generation, hasher);
+        self.read_status(&decision.status, copy, hasher);
         let Some(effect) = &decision.effect else { return };
         story::deed(effect).hash(hasher);
         if let Effect::DeleteJobs(references) = effect {

@@ -3,7 +3,7 @@
 //! Several small worlds without gaps say more than one big one with them: each widens one side and keeps the others narrow.
 
 use serde_json::{Value, json};
-use stateright::{Checker, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 
 use super::super::fixtures::a_template;
 use super::*;
@@ -47,7 +47,7 @@ pub(super) fn peace() -> Bounds {
         late_requests: LateRequests::Refuse,
         menu: Vec::new(),
         faults: Vec::new(),
-        budget: Budget { edits: 0, faults: 0, crashes: 0, stale: 0, deletes: 0 },
+        budget: Budget::default(),
     }
 }
 
@@ -63,6 +63,7 @@ pub(super) fn every_wish() -> Vec<Edit> {
         Edit::Desire(DesiredState::Active),
         Edit::Desire(DesiredState::Suspended),
         Edit::Desire(DesiredState::Aborted),
+        Edit::Recover,
     ]
 }
 
@@ -83,14 +84,19 @@ pub(super) fn every_fault() -> Vec<Fault> {
 /// All that is listed in `met` must have happened somewhere.
 fn explore(name: &str, bounds: Bounds, met: &[&'static str]) {
     let started = std::time::Instant::now();
-    let checker = Interleavings::new(bounds, Flaw::None).checker().threads(2).spawn_bfs().join();
+    let checker = Interleavings::new(bounds, Flaw::None)
+        .checker()
+        .threads(2)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     println!("{name}: {states} states, {} transitions, depth {depth}, {:?}", checker.state_count(), started.elapsed());
     if let Some((_, story)) = found_by(&checker) {
         panic!("{name}\n{story}");
     }
     for what in met {
-        assert!(checker.discovery(what).is_some(), "{name}: never {what}");
+        assert!(checker.discovery(*what).is_some(), "{name}: never {what}");
     }
     assert!(checker.is_done(), "{name} was not explored to its end");
 }
@@ -110,7 +116,7 @@ fn depth(bounded: u8, deep: u8) -> u8 {
 #[test]
 fn people_who_change_their_minds_break_no_promise() {
     let edits = depth(3, 4);
-    let bounds = Bounds { menu: every_wish(), budget: Budget { edits, ..peace().budget }, ..peace() };
+    let bounds = Bounds { menu: every_wish(), budget: Budget { edits, ..Budget::default() }, ..peace() };
     explore("people", bounds, &[SUCCESS, FENCED, SUSPENDED, CANCELLED, ABORTED]);
 }
 
@@ -118,21 +124,20 @@ fn people_who_change_their_minds_break_no_promise() {
 fn requests_that_come_too_late_are_answered() {
     let edits = depth(2, 3);
     let late_requests = LateRequests::Report;
-    let bounds =
-        Bounds { late_requests, menu: every_wish(), budget: Budget { edits, ..peace().budget }, ..peace() };
+    let bounds = Bounds { late_requests, menu: every_wish(), budget: Budget { edits, ..Budget::default() }, ..peace() };
     explore("late", bounds, &[SUCCESS, LATE]);
 }
 
 #[test]
 fn jobs_that_fail_vanish_or_go_on_break_no_promise() {
-    let budget = Budget { edits: depth(1, 2), faults: depth(2, 3), crashes: 1, ..peace().budget };
+    let budget = Budget { edits: depth(1, 2), faults: depth(2, 3), crashes: 1, ..Budget::default() };
     let bounds = Bounds { menu: every_wish(), faults: every_fault(), budget, ..peace() };
     explore("jobs", bounds, &[SUCCESS, EXHAUSTED, ABANDONED]);
 }
 
 #[test]
 fn two_operators_with_crashes_and_old_caches_break_no_promise() {
-    let budget = Budget { edits: 1, faults: depth(1, 1), crashes: depth(1, 2), stale: 1, ..peace().budget };
+    let budget = Budget { edits: 1, faults: depth(1, 1), crashes: depth(1, 2), stale: 1, ..Budget::default() };
     let bounds = Bounds {
         plan: two_steps,
         operators: 2,
@@ -146,7 +151,7 @@ fn two_operators_with_crashes_and_old_caches_break_no_promise() {
 
 #[test]
 fn two_operators_whose_clocks_differ_break_no_promise() {
-    let budget = Budget { edits: depth(0, 1), faults: 1, crashes: 1, ..peace().budget };
+    let budget = Budget { edits: depth(0, 1), faults: 1, crashes: 1, ..Budget::default() };
     let bounds = Bounds {
         plan: two_steps,
         operators: 2,
@@ -161,7 +166,8 @@ fn two_operators_whose_clocks_differ_break_no_promise() {
 
 #[test]
 fn two_relocations_of_one_mutex_break_no_promise() {
-    let budget = Budget { edits: depth(1, 2), faults: depth(0, 1), deletes: 1, crashes: depth(0, 1), ..peace().budget };
+    let budget =
+        Budget { edits: depth(1, 2), faults: depth(0, 1), deletes: 1, crashes: depth(0, 1), ..Budget::default() };
     let bounds = Bounds {
         plan: two_steps,
         relocations: 2,
@@ -176,4 +182,36 @@ fn two_relocations_of_one_mutex_break_no_promise() {
         ..peace()
     };
     explore("mutex", bounds, &[SUCCESS, ABORTED, SUSPENDED]);
+}
+
+#[test]
+fn a_recover_gives_exactly_one_more_attempt() {
+    let budget = Budget { edits: depth(2, 3), faults: depth(2, 3), crashes: depth(0, 1), ..Budget::default() };
+    let bounds = Bounds {
+        plan: two_steps,
+        operators: 2,
+        menu: vec![
+            Edit::Recover,
+            Edit::Desire(DesiredState::Aborted),
+            Edit::Desire(DesiredState::Suspended),
+            Edit::Pause(Some(Step::Importing)),
+        ],
+        faults: vec![Fault::Ends(Outcome::Exit(65)), Fault::Deleted(Manner::Background)],
+        budget,
+        ..peace()
+    };
+    explore("recover", bounds, &[SUCCESS, RECOVERED, ABORTED]);
+}
+
+#[test]
+fn a_wiped_status_never_runs_again_by_itself() {
+    let budget =
+        Budget { edits: depth(1, 2), faults: 1, wipes: depth(1, 2), crashes: depth(0, 1), ..Budget::default() };
+    let bounds = Bounds {
+        menu: vec![Edit::Recover, Edit::Desire(DesiredState::Suspended)],
+        faults: vec![Fault::Ends(Outcome::Exit(1)), Fault::Deleted(Manner::Background)],
+        budget,
+        ..peace()
+    };
+    explore("lost", bounds, &[SUCCESS, LOST, RECOVERED]);
 }

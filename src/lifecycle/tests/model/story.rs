@@ -59,6 +59,7 @@ fn sentence(before: &Moment, action: Action, after: &Moment) -> String {
             }
         },
         Action::Delete { relocation } => format!("ann deletes {}", name_of(relocation)),
+        Action::Wipe { relocation } => format!("somebody removes the status of {}", name_of(relocation)),
         Action::Wait => format!("{MOMENT_SECONDS} s pass"),
     }
 }
@@ -82,6 +83,7 @@ fn wish(edit: Edit) -> String {
         Edit::Budget(None) => "clears activeDeadlineSeconds".to_owned(),
         Edit::WhenLocked(value) => format!("sets whenLocked to {value:?}"),
         Edit::LateRequests(value) => format!("sets lateRequests to {value:?}"),
+        Edit::Recover => "recovers the failure".to_owned(),
         Edit::BadParameter(true) => "sets a parameter that the plan does not know".to_owned(),
         Edit::BadParameter(false) => "clears the parameters".to_owned(),
     }
@@ -114,10 +116,11 @@ pub(super) fn deed(effect: &Effect) -> &'static str {
         Effect::TakeLock => "takes the lock",
         Effect::ReleaseLock => "gives the lock back",
         Effect::CreateWorkspace(_) => "creates the workspace",
-        Effect::FreezePlan(_) => "freezes the plan",
+        Effect::FreezePlan { .. } => "freezes the plan",
         Effect::CreateJob(_) => "creates the Job",
         Effect::DeleteJobs(_) => "deletes the Job",
         Effect::CreateEndJob(_) => "creates the Job of onEnd",
+        Effect::CleanUp(_) => "cleans up",
     }
 }
 

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use k8s_openapi::jiff::SignedDuration;
 
 use super::{Broken, Checked, Flaw, JobState, Manner, Promise, SimJob, SimPod, World, admitted, uid_of};
-use crate::api::{DesiredState, PauseReason, Relocation, RelocationStatus, StatusValue};
+use crate::api::{DesiredState, PauseReason, Relocation, RelocationStatus, StatusValue, revision_name};
 use crate::lifecycle::{
-    Decision, Effect, Facet, JobRead, JobSeen, LiveJob, LockSeen, MutexUse, PodSeen, Snapshot, WorkspaceSeen,
-    build_job, decide,
+    Decision, Effect, Facet, JobRead, JobSeen, Leftovers, LiveJob, LockSeen, MutexUse, PlaceSeen, Plan, PodSeen,
+    Snapshot, SourceSeen, Trace, WorkspaceSeen, build_job, decide,
 };
+
+/// From when on after its record a Job that is not there may be given up.
+const CREATION_GRACE: SignedDuration = SignedDuration::from_secs(10);
 
 /// One operator process: what it remembers, and the pass it is in.
 #[derive(Clone, Debug)]
@@ -50,9 +53,12 @@ pub(in super::super) enum Phase {
 impl Pending {
     /// Whether there is anything to store or to do.
     pub fn changes_anything(&self) -> bool {
-        self.decision.effect.is_some()
-            || Some(&self.decision.status) != self.copy.status.as_ref()
-                && (self.copy.status.is_some() || self.decision.status != RelocationStatus::default())
+        let stored = self.copy.status.as_ref();
+        let same = stored.map_or_else(
+            || self.decision.status == RelocationStatus::default(),
+            |status| *status == self.decision.status,
+        );
+        self.decision.effect.is_some() || !same
     }
 }
 
@@ -124,10 +130,16 @@ impl World {
             decision.status.attempt = decision.status.attempt.map(|attempt| attempt + 1);
         }
         if self.flaw == Flaw::WaitsInSilence {
-            decision.status.conditions.retain(|condition| !["Reconciling", "Stalled"].contains(&condition.type_.as_str()));
+            decision
+                .status
+                .conditions
+                .retain(|condition| !["Reconciling", "Stalled"].contains(&condition.type_.as_str()));
         }
         if self.flaw == Flaw::AnswersNoLateRequest {
             decision.status.late.clone_from(&status.late);
+        }
+        if self.flaw == Flaw::GivesTwoAttempts && decision.status.recoveries > status.recoveries {
+            decision.status.attempt_limit = decision.status.attempt_limit.map(|limit| limit + 1);
         }
         let decision = Arc::new(decision);
         self.operators[operator].pending =
@@ -171,6 +183,8 @@ impl World {
             | Flaw::SkipsQuiet
             | Flaw::WaitsInSilence
             | Flaw::AnswersNoLateRequest
+            | Flaw::GivesTwoAttempts
+            | Flaw::LooksForNoTraces
             | Flaw::SleepsInPause
             | Flaw::SetsAFinalizer
             | Flaw::BlocksItsOwner => false,
@@ -198,15 +212,22 @@ impl World {
             end_job: None,
             end_pods: None,
             create_refusal: None,
+            retried_by: None,
+            traces: None,
+            source: None,
+            successor: None,
+            adopted: None,
+            place: None,
+            leftovers: None,
         };
-        for _ in 0..8 {
+        for _ in 0..16 {
             match decide(&snapshot, self.clock(operator)) {
                 Ok(decision) => return decision,
                 Err(Facet::Job) => {
                     snapshot.job = hide(self.live_job(operator, status.job.as_deref()));
                     snapshot.job_read = JobRead::Live;
                 }
-                Err(Facet::Frozen) => snapshot.frozen = Some(self.revisions[relocation].as_deref().cloned()),
+                Err(Facet::Frozen) => snapshot.frozen = Some(self.revision(relocation, &status, 0)),
                 Err(Facet::Pods) => snapshot.pods = Some(self.pods_of(status.job.as_deref().unwrap_or_default())),
                 Err(Facet::MutexUse) => snapshot.mutex_use = Some(self.mutex_use()),
                 Err(Facet::Lock) => snapshot.lock = Some(self.lock(relocation)),
@@ -216,9 +237,41 @@ impl World {
                 }
                 Err(Facet::EndJob) => snapshot.end_job = Some(JobSeen::NotNamed),
                 Err(Facet::EndPods) => snapshot.end_pods = Some(Vec::new()),
+                Err(Facet::Traces) => snapshot.traces = Some(self.traces(relocation)),
+                Err(Facet::Source) => snapshot.source = Some(SourceSeen::Missing),
+                Err(Facet::Successor) => snapshot.successor = Some(None),
+                Err(Facet::Adopted) => snapshot.adopted = Some(self.revision(relocation, &status, 1)),
+                Err(Facet::Place) => snapshot.place = Some(PlaceSeen::Free),
+                Err(Facet::Leftovers) => snapshot.leftovers = Some(Leftovers::default()),
             }
         }
         panic!("the judgement asks the same question again");
+    }
+
+    /// The plan that is frozen for this run, or for the recovery after so many more.
+    fn revision(&self, relocation: usize, status: &RelocationStatus, more: i32) -> Option<Plan> {
+        let recoveries = status.recoveries.unwrap_or(0) + more;
+        let derived = revision_name(&super::name_of(relocation), &uid_of(relocation), recoveries);
+        let in_use = status.plan.as_ref().filter(|_| more == 0).map(|plan| plan.revision.clone());
+        self.revisions[relocation].get(&in_use.unwrap_or(derived)).map(|plan| (**plan).clone())
+    }
+
+    /// What exists under the label of the run's uuid, the newest launch first.
+    fn traces(&self, relocation: usize) -> Vec<Trace> {
+        if self.flaw == Flaw::LooksForNoTraces {
+            return Vec::new();
+        }
+        let mut jobs: Vec<_> = self.jobs.iter().filter(|job| job.owner == relocation).collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.launch));
+        let jobs = jobs.into_iter().map(|job| Trace::Job {
+            step: job.step,
+            task: job.task.clone(),
+            attempt: job.attempt,
+            launch: job.launch,
+        });
+        let revisions = self.revisions[relocation].iter().map(|_| Trace::Revision);
+        let claims = self.claims[relocation].then_some(Trace::Other);
+        jobs.chain(revisions).chain(claims).collect()
     }
 
     fn pods_of(&self, job: &str) -> Vec<PodSeen> {
@@ -334,9 +387,10 @@ impl World {
                 self.lease.take_if(|holder| *holder == relocation);
             }
             Some(Effect::CreateWorkspace(_)) => self.claims[relocation] = true,
-            Some(Effect::FreezePlan(plan)) => {
-                self.revisions[relocation].get_or_insert_with(|| Arc::new((**plan).clone()));
+            Some(Effect::FreezePlan { plan, revision }) => {
+                self.revisions[relocation].entry(revision.clone()).or_insert_with(|| Arc::new((**plan).clone()));
             }
+            Some(Effect::CleanUp(_)) => {}
             Some(Effect::CreateJob(plan)) => {
                 let mut job = build_job(&pending.copy, &pending.decision.status, plan).expect("a Job of the plan");
                 if self.flaw == Flaw::BlocksItsOwner {
@@ -371,7 +425,9 @@ impl World {
         if self.relocations[relocation].is_none() || self.jobs.iter().any(|job| job.name == name) {
             return Ok(());
         }
-        let stray = self.status(relocation).job.as_deref() != Some(name.as_str());
+        // Whoever is so late may meet another operator that has just given this launch up.
+        let late = status.launched_at.as_ref().is_some_and(|at| self.now.duration_since(at.0) >= CREATION_GRACE);
+        let stray = late || self.status(relocation).job.as_deref() != Some(name.as_str());
         self.judge_creation(relocation, status, stray)?;
         let launch = status.launch.expect("a launch");
         let uid = format!("{name}-{}", self.version);
@@ -381,6 +437,9 @@ impl World {
             uid: uid.clone(),
             owner: relocation,
             launch,
+            step: status.step.expect("a step"),
+            task: status.task.clone().unwrap_or_default(),
+            attempt: status.attempt.unwrap_or(1),
             holds: super::promises::what_holds_its_owner(job),
             state: JobState::Live,
             deleted_at: None,

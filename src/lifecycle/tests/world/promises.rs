@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::operators::Pending;
-use super::{Checked, Outcome, World};
+use super::{Checked, Ledger, Outcome, SimJob, World};
 use crate::api::{
     AutoPause, ConditionType, FailureReason, Relocation, RelocationStatus, StatusValue, Step, TaskStatus, WorkState,
     find_condition,
@@ -128,7 +128,10 @@ impl World {
         };
         let owed = std::mem::take(&mut self.ledger.owed[relocation]);
         let answered = |field: &str, step: Step| {
-            after.late.as_ref().is_some_and(|late| late.field == field && late.value == step.as_str() && !late.why.is_empty())
+            after
+                .late
+                .as_ref()
+                .is_some_and(|late| late.field == field && late.value == step.as_str() && !late.why.is_empty())
         };
         // Of two late requests of one edit the last one is shown.
         match owed.first_key_value() {
@@ -163,6 +166,29 @@ impl World {
         Ok(())
     }
 
+    /// An accepted recover gives exactly one more attempt, and nothing else gives any.
+    fn recovers_are_exact(&mut self, relocation: usize, old: &RelocationStatus, new: &RelocationStatus) -> Checked {
+        let grown = new.recoveries.unwrap_or(0) - old.recoveries.unwrap_or(0);
+        let same_task = (old.step, &old.task) == (new.step, &new.task) && old.entered && new.entered;
+        let (Some(failure), true) = (&old.failure, grown > 0) else {
+            if same_task && old.attempt_limit.is_some() && new.attempt_limit > old.attempt_limit {
+                return broken(Promise::NothingTwice, "a task gets more attempts without a recover");
+            }
+            return Ok(());
+        };
+        self.ledger.lost[relocation] = false;
+        if let (true, Some(attempt), Some(task)) = (failure.entered, old.attempt, &failure.task) {
+            let key = (relocation, failure.step, task.clone());
+            *self.ledger.recovered.entry(key).or_default() += 1;
+            let one_more = Some(attempt + 1);
+            if new.attempt_limit != one_more || new.attempt != one_more {
+                let how = format!("a recover of attempt {attempt} allows attempts up to {:?}", new.attempt_limit);
+                return broken(Promise::NothingTwice, how);
+            }
+        }
+        Ok(())
+    }
+
     fn nothing_twice(&mut self, relocation: usize, old: &RelocationStatus, new: &RelocationStatus) -> Checked {
         for record in &old.steps {
             for task in record.tasks.iter().filter(|task| task.state == WorkState::Succeeded) {
@@ -172,8 +198,20 @@ impl World {
                 }
             }
         }
+        for record in &new.steps {
+            let succeeded = record.tasks.iter().filter(|task| task.state == WorkState::Succeeded);
+            let keys = succeeded.map(|task| (relocation, record.name, task.name.clone()));
+            self.ledger.succeeded.extend(keys);
+        }
+        self.recovers_are_exact(relocation, old, new)?;
         let launched = new.job.is_some() && new.job != old.job;
         let (Some(step), Some(task), true) = (new.step, new.task.clone(), launched) else { return Ok(()) };
+        if self.ledger.lost[relocation] {
+            return broken(Promise::NothingTwice, format!("{step}/{task} runs although the status was lost"));
+        }
+        if self.ledger.succeeded.contains(&(relocation, step, task.clone())) {
+            return broken(Promise::NothingTwice, format!("{step}/{task} runs again after it has succeeded"));
+        }
         if new.launch <= old.launch {
             return broken(Promise::NothingTwice, "a launch without a new fencing token");
         }
@@ -181,7 +219,8 @@ impl World {
         let launches = self.ledger.launches.entry(key.clone()).or_default();
         let failures = self.ledger.failures.get(&key).copied().unwrap_or(0);
         // Each attempt after the first needs a failure, or three Jobs that were lost.
-        let allowed = 1 + failures + (*launches - failures).max(0) / 3;
+        let recovered = self.ledger.recovered.get(&key).copied().unwrap_or(0);
+        let allowed = 1 + failures + recovered + (*launches - failures).max(0) / 3;
         *launches += 1;
         let attempt = new.attempt.unwrap_or(0);
         if attempt > allowed {
@@ -195,6 +234,17 @@ impl World {
             );
         }
         Ok(())
+    }
+}
+
+impl Ledger {
+    /// After a wipe the newest Job tells where the run stood; what it hides may be done again, by a person's wish.
+    pub(super) fn forget_what_the_traces_hide(&mut self, relocation: usize, jobs: &[SimJob]) {
+        let newest = jobs.iter().filter(|job| job.owner == relocation).max_by_key(|job| job.launch);
+        let shown = newest.map(|job| (job.step, job.task.clone()));
+        self.succeeded.retain(|(owner, step, task)| {
+            *owner != relocation || shown.as_ref().is_some_and(|(at, name)| step < at || (step == at && task != name))
+        });
     }
 }
 
