@@ -31,6 +31,8 @@ struct Bounds {
     plan: fn() -> Plan,
     /// How many relocations of the one mutex there are.
     relocations: usize,
+    /// How many of them people edit.
+    edited: usize,
     operators: usize,
     /// By how many seconds the second operator's clock is behind.
     skew: i64,
@@ -154,7 +156,9 @@ impl Interleavings {
     ///
     /// Runs to the end share most of their way, so each stops where another has been.
     fn way_out(&self, moment: &Moment) -> Checked {
-        if moment.broken.is_some() {
+        // What an operator has in mind is lost in the crash: the state before its look has been judged.
+        let mut pending = moment.world.operators.iter().filter_map(|operator| operator.pending.as_ref());
+        if moment.broken.is_some() || pending.any(|pending| pending.phase == Phase::Decided) {
             return Ok(());
         }
         let mut world = moment.world.clone();
@@ -186,7 +190,7 @@ impl Interleavings {
         let mut actions = Vec::new();
         let there = (0..2).filter(|index| world.relocations[*index].is_some());
         for relocation in there.clone() {
-            if left.edits > 0 {
+            if left.edits > 0 && relocation < self.bounds.edited {
                 actions.extend(self.bounds.menu.iter().map(|edit| Action::Edit { relocation, edit: *edit }));
             }
             if left.deletes > 0 {
@@ -197,6 +201,10 @@ impl Interleavings {
             }
         }
         for operator in 0..self.bounds.operators {
+            // Of two operators that know the same, one goes first.
+            if operator == 1 && world.operators[0].is_like(&world.operators[1]) {
+                continue;
+            }
             let pending = world.operators[operator].pending.as_ref();
             match pending.map(|pending| pending.phase) {
                 None => {
@@ -209,7 +217,9 @@ impl Interleavings {
                 Some(Phase::Decided | Phase::ActedFirst) => actions.push(Action::Store { operator }),
                 Some(Phase::Recorded) => actions.push(Action::Act { operator }),
             }
-            if left.crashes > 0 {
+            // One that has nothing in mind has nothing to lose.
+            let remembers = pending.is_some() || !world.operators[operator].known.is_empty();
+            if left.crashes > 0 && remembers {
                 actions.push(Action::Crash { operator });
             }
         }
@@ -305,7 +315,12 @@ impl Moment {
                 if sight != Sight::OldJobs {
                     event(Event::Sync { operator }, &mut world).ok()?;
                 }
-                event(Event::Observe { operator, relocation, behind }, &mut world)
+                let checked = event(Event::Observe { operator, relocation, behind }, &mut world);
+                let idle = world.operators[operator].pending.as_ref().is_none_or(|pending| !pending.changes_anything());
+                if sight != Sight::Fresh && idle && checked.is_ok() {
+                    return None;
+                }
+                checked
             }
             Action::Store { operator } => event(Event::Record { operator }, &mut world),
             Action::Act { operator } => event(Event::Act { operator }, &mut world),

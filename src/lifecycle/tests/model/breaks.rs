@@ -56,7 +56,8 @@ fn promise_2_a_mutex_taken_for_quiet_without_a_look_is_found() {
 
 #[test]
 fn promise_2_two_writers_without_a_precondition_are_found() {
-    let bounds = Bounds { operators: 2, ..within(vec![], vec![]) };
+    // At one moment by one clock both would give their Job the same name.
+    let bounds = Bounds { operators: 2, skew: 3, ..within(vec![], vec![]) };
     check(Flaw::ForgetsThePrecondition, Promise::OneAtATime, &bounds);
 }
 

@@ -261,10 +261,10 @@ impl Reader<'_> {
         // What was answered matters as far as it differs from what is asked.
         let asked = answered.as_ref().map(|answered| *answered == AnsweredRequests::of(&of.spec));
         (asked, waiting_since.is_some()).hash(hasher);
-        // Without a budget the account of time is only shown.
-        if self.world.relocations.iter().flatten().any(|stored| stored.current.spec.active_deadline_seconds.is_some()) {
-            let since = active_since.as_ref().map(|since| self.world.now.duration_since(since.0).as_secs());
-            (since, active_seconds).hash(hasher);
+        // Without a budget the account of time is only shown; with one, it matters until all is used.
+        if let Some(limit) = of.spec.active_deadline_seconds {
+            let running = active_since.as_ref().map_or(0, |since| self.world.now.duration_since(since.0).as_secs());
+            (active_since.is_some(), (active_seconds.unwrap_or(0) + running).min(limit)).hash(hasher);
         }
         self.ahead(next_attempt_at.as_ref()).hash(hasher);
         for condition in conditions {

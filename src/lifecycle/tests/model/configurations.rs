@@ -2,7 +2,11 @@
 //!
 //! Several small worlds without gaps say more than one big one with them: each widens one side and keeps the others narrow.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use stateright::report::{ReportData, ReportDiscovery, Reporter};
 use stateright::{Checker, HasDiscoveries, Model};
 
 use super::super::fixtures::a_template;
@@ -27,6 +31,11 @@ fn plan_with(steps: &[(Step, &str, i32)]) -> Plan {
     Plan::read(spec, 1).expect("a valid plan")
 }
 
+/// The step that no plan can do without.
+fn one_step() -> Plan {
+    plan_with(&[(Step::Validating, "check", 1)])
+}
+
 /// Two steps that work and four that are passed through.
 pub(super) fn two_steps() -> Plan {
     plan_with(&[(Step::Validating, "check", 2), (Step::Importing, "write", 2)])
@@ -42,6 +51,7 @@ pub(super) fn peace() -> Bounds {
     Bounds {
         plan: three_steps,
         relocations: 1,
+        edited: 1,
         operators: 1,
         skew: 0,
         late_requests: LateRequests::Refuse,
@@ -83,15 +93,12 @@ pub(super) fn every_fault() -> Vec<Fault> {
 ///
 /// All that is listed in `met` must have happened somewhere.
 fn explore(name: &str, bounds: Bounds, met: &[&'static str]) {
-    let started = std::time::Instant::now();
     let checker = Interleavings::new(bounds, Flaw::None)
         .checker()
         .threads(2)
         .finish_when(HasDiscoveries::AnyFailures)
         .spawn_bfs()
-        .join();
-    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-    println!("{name}: {states} states, {} transitions, depth {depth}, {:?}", checker.state_count(), started.elapsed());
+        .join_and_report(&mut Progress { name });
     if let Some((_, story)) = found_by(&checker) {
         panic!("{name}\n{story}");
     }
@@ -99,6 +106,30 @@ fn explore(name: &str, bounds: Bounds, met: &[&'static str]) {
         assert!(checker.discovery(*what).is_some(), "{name}: never {what}");
     }
     assert!(checker.is_done(), "{name} was not explored to its end");
+}
+
+/// Tells how far an exploration is.
+struct Progress<'n> {
+    name: &'n str,
+}
+
+impl Reporter<Interleavings> for Progress<'_> {
+    fn report_checking(&mut self, data: ReportData) {
+        let ReportData { total_states, unique_states, max_depth, duration, done } = data;
+        let is = if done { "has" } else { "so far" };
+        println!(
+            "{} {is} {unique_states} states, {total_states} transitions, depth {max_depth}, after {} s",
+            self.name,
+            duration.as_secs()
+        );
+    }
+
+    /// They are told as a story.
+    fn report_discoveries(&mut self, _: &Interleavings, _: BTreeMap<&'static str, ReportDiscovery<Interleavings>>) {}
+
+    fn delay(&self) -> Duration {
+        Duration::from_millis(if is_deep() { 5000 } else { 500 })
+    }
 }
 
 /// The promise that the first broken run breaks, and its story.
@@ -115,7 +146,7 @@ fn depth(bounded: u8, deep: u8) -> u8 {
 
 #[test]
 fn people_who_change_their_minds_break_no_promise() {
-    let edits = depth(3, 4);
+    let edits = depth(2, 3);
     let bounds = Bounds { menu: every_wish(), budget: Budget { edits, ..Budget::default() }, ..peace() };
     explore("people", bounds, &[SUCCESS, FENCED, SUSPENDED, CANCELLED, ABORTED]);
 }
@@ -130,14 +161,14 @@ fn requests_that_come_too_late_are_answered() {
 
 #[test]
 fn jobs_that_fail_vanish_or_go_on_break_no_promise() {
-    let budget = Budget { edits: depth(1, 2), faults: depth(2, 3), crashes: 1, ..Budget::default() };
+    let budget = Budget { edits: 1, faults: depth(1, 2), crashes: 1, ..Budget::default() };
     let bounds = Bounds { menu: every_wish(), faults: every_fault(), budget, ..peace() };
     explore("jobs", bounds, &[SUCCESS, EXHAUSTED, ABANDONED]);
 }
 
 #[test]
 fn two_operators_with_crashes_and_old_caches_break_no_promise() {
-    let budget = Budget { edits: 1, faults: depth(1, 1), crashes: depth(1, 2), stale: 1, ..Budget::default() };
+    let budget = Budget { edits: 1, faults: 1, crashes: depth(0, 1), stale: 1, ..Budget::default() };
     let bounds = Bounds {
         plan: two_steps,
         operators: 2,
@@ -171,6 +202,7 @@ fn two_relocations_of_one_mutex_break_no_promise() {
     let bounds = Bounds {
         plan: two_steps,
         relocations: 2,
+        edited: 2,
         operators: 2,
         menu: vec![
             Edit::Pause(Some(Step::Importing)),
@@ -185,8 +217,21 @@ fn two_relocations_of_one_mutex_break_no_promise() {
 }
 
 #[test]
+fn the_lock_of_a_recovered_run_is_not_given_back_by_a_late_operator() {
+    let bounds = Bounds {
+        plan: one_step,
+        relocations: 2,
+        operators: 2,
+        menu: vec![Edit::Desire(DesiredState::Aborted), Edit::Recover],
+        budget: Budget { edits: 2, ..Budget::default() },
+        ..peace()
+    };
+    explore("handover", bounds, &[SUCCESS, ABORTED, RECOVERED]);
+}
+
+#[test]
 fn a_recover_gives_exactly_one_more_attempt() {
-    let budget = Budget { edits: depth(2, 3), faults: depth(2, 3), crashes: depth(0, 1), ..Budget::default() };
+    let budget = Budget { edits: 2, faults: depth(1, 2), crashes: depth(0, 1), ..Budget::default() };
     let bounds = Bounds {
         plan: two_steps,
         operators: 2,

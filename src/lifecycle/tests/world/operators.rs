@@ -63,6 +63,16 @@ impl Pending {
 }
 
 impl Operator {
+    /// Whether both are idle and know the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let seen = |operator: &Self| -> Vec<(String, std::mem::Discriminant<JobState>)> {
+            operator.jobs.iter().map(|job| (job.uid.clone(), std::mem::discriminant(&job.state))).collect()
+        };
+        let idle = self.pending.is_none() && other.pending.is_none();
+        let alike = (self.skew, self.paused_once, &self.known) == (other.skew, other.paused_once, &other.known);
+        idle && alike && seen(self) == seen(other)
+    }
+
     pub fn new(skew: i64) -> Self {
         Self { jobs: Vec::new(), known: BTreeSet::new(), skew, pending: None, paused_once: false }
     }
