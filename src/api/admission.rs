@@ -65,7 +65,10 @@ pub(super) fn pause_at_step() -> Rule {
             "pauseAtStep",
             "pause at",
             "can be fenced",
-            "no later step can be fenced, desiredState: Suspended stops the running work now",
+            &format!(
+                "'no later step can be fenced' \
+                 + ({STATUS} == 'IN_PROGRESS' ? ', desiredState: Suspended stops the running work now' : '')"
+            ),
         ),
     )
 }
@@ -82,7 +85,7 @@ pub(super) fn cancel_at_step() -> Rule {
             "cancelAtStep",
             "cancel at",
             "can be cancelled",
-            "no later step can be cancelled, desiredState: Aborted ends the relocation now",
+            "'no later step can be cancelled, desiredState: Aborted ends the relocation now'",
         ),
     )
 }
@@ -95,18 +98,9 @@ pub(super) fn recover() -> Rule {
         ".spec.recover",
         not_too_late("recover", &format!("!{FAILED} || {}", recover_is_accepted())),
         format!(
-            "self.spec.recover == self.status.failure.id && !{NOT_RECOVERABLE} && !{STAYS_ABORTED} && !{CANCELLED_AGAIN} \
-             ? 'cannot recover %s: its %d seconds are used up; raise activeDeadlineSeconds above that or clear it in the \
-             same change'.format([self.spec.recover, has(self.status.activeSeconds) ? self.status.activeSeconds : 0]) \
-             : 'cannot recover ' + self.spec.recover + ': ' + \
-             (self.spec.recover != self.status.failure.id \
-             ? 'the failure that stands is ' + self.status.failure.id + '; set recover to that id' \
-             : {NOT_RECOVERABLE} \
-             ? 'the task that failed is declared recoverable: false; create a Relocation whose retryOf names this one' \
-             : {STAYS_ABORTED} \
-             ? 'desiredState is Aborted; set desiredState: Active in the same change' \
-             : 'cancelAtStep would end it again before ' + self.status.step \
-             + '; clear or move cancelAtStep in the same change')"
+            "'cannot recover ' + self.spec.recover + ': ' + (self.spec.recover != self.status.failure.id \
+             ? 'the failure that stands is ' + self.status.failure.id + '; set recover to that id' : {})",
+            what_stands_against_a_recover()
         ),
     )
 }
@@ -122,9 +116,11 @@ pub(super) fn leave_aborted() -> Rule {
         ),
         format!(
             "'cannot set desiredState to ' + {DESIRED_STATE} + ': the relocation was aborted; ' + \
-             ({FAILED} \
-             ? 'to go on, set recover to ' + self.status.failure.id + ' in the same change' \
-             : 'it is being stopped, and can be recovered as soon as its status is FAILURE')"
+             (!{FAILED} ? 'it is being stopped, and can be recovered as soon as its status is FAILURE' \
+             : {NOT_RECOVERABLE} || (has(self.spec.recover) && self.spec.recover == self.status.failure.id) \
+             ? 'it cannot be recovered like this: ' + {} \
+             : 'to go on, set recover to ' + self.status.failure.id + ' in the same change')",
+            what_stands_against_a_recover()
         ),
     )
 }
@@ -178,7 +174,8 @@ pub(super) fn pass_step() -> Rule {
 pub(super) fn count_recovery() -> Rule {
     refuse_unless(
         ".status.recoveries",
-        "!has(self.status) || !has(oldSelf.status) || !has(oldSelf.status.step) || !has(self.status.recoveries) \
+        "!has(self.status) || !has(oldSelf.status) || !has(self.status.recoveries) \
+         || (!has(oldSelf.status.step) && !has(oldSelf.status.recoveries)) \
          || self.status.recoveries <= (has(oldSelf.status.recoveries) ? oldSelf.status.recoveries : 0) \
          || (has(oldSelf.status.status) && oldSelf.status.status == 'FAILURE' && has(oldSelf.status.failure) \
          && has(self.spec.recover) && self.spec.recover == oldSelf.status.failure.id)"
@@ -272,11 +269,12 @@ pub(super) fn items_are_slugs() -> Rule {
 
 /// `status.step` goes forward one by one, and no step is entered twice.
 pub(super) fn step_goes_forward() -> Rule {
+    let wiped = is_wiped();
     let (now, before) = (position_of("self.step"), position_of("oldSelf.step"));
     refuse_unless(
         ".step",
         format!(
-            "{WIPED} || !has(oldSelf.step) || (has(self.step) && ({now} == {before} + 1 \
+            "{wiped} || !has(oldSelf.step) || (has(self.step) && ({now} == {before} + 1 \
              || (self.step == oldSelf.step && (!(has(oldSelf.entered) && oldSelf.entered) \
              || (has(self.entered) && self.entered)))))"
         ),
@@ -289,10 +287,11 @@ pub(super) fn step_goes_forward() -> Rule {
 
 /// What has ended stays as it ended; only a recovery brings a failed relocation back, at the step where it stood.
 pub(super) fn an_ending_stays() -> Rule {
+    let wiped = is_wiped();
     refuse_unless(
         ".status",
         format!(
-            "{WIPED} || !has(oldSelf.status) || !(oldSelf.status in ['SUCCESS', 'FAILURE']) \
+            "{wiped} || !has(oldSelf.status) || !(oldSelf.status in ['SUCCESS', 'FAILURE']) \
              || (has(self.status) && self.status == oldSelf.status \
              && (!has(oldSelf.step) || (has(self.step) && self.step == oldSelf.step)) \
              && (!has(oldSelf.failure) || (has(self.failure) && self.failure.id == oldSelf.failure.id \
@@ -311,10 +310,11 @@ pub(super) fn an_ending_stays() -> Rule {
 
 /// `status.attempt` never shrinks within a task that has started.
 pub(super) fn attempt_grows() -> Rule {
+    let wiped = is_wiped();
     refuse_unless(
         ".attempt",
         format!(
-            "{WIPED} || !has(oldSelf.task) || !has(oldSelf.step) || !has(self.step) || self.step != oldSelf.step \
+            "{wiped} || !has(oldSelf.task) || !has(oldSelf.step) || !has(self.step) || self.step != oldSelf.step \
              || !(has(oldSelf.entered) && oldSelf.entered) \
              || (has(self.task) && (self.task != oldSelf.task || !has(oldSelf.attempt) \
              || (has(self.attempt) && self.attempt >= oldSelf.attempt)))"
@@ -325,19 +325,21 @@ pub(super) fn attempt_grows() -> Rule {
 
 /// `status.launch` never shrinks: it is the fencing token.
 pub(super) fn launch_grows() -> Rule {
+    let wiped = is_wiped();
     refuse_unless(
         ".launch",
-        format!("{WIPED} || !has(oldSelf.launch) || (has(self.launch) && self.launch >= oldSelf.launch)"),
+        format!("{wiped} || !has(oldSelf.launch) || (has(self.launch) && self.launch >= oldSelf.launch)"),
         "'cannot set launch below %d: it is the fencing token and only grows'.format([oldSelf.launch])".to_owned(),
     )
 }
 
 /// `status.recoveries` grows one by one and never shrinks.
 pub(super) fn recoveries_grow() -> Rule {
+    let wiped = is_wiped();
     refuse_unless(
         ".recoveries",
         format!(
-            "{WIPED} || !has(oldSelf.step) || ((has(self.recoveries) ? self.recoveries : 0) \
+            "{wiped} || (!has(oldSelf.step) && !has(oldSelf.recoveries)) || ((has(self.recoveries) ? self.recoveries : 0) \
              - (has(oldSelf.recoveries) ? oldSelf.recoveries : 0)) in [0, 1]"
         ),
         "'cannot go from %d recoveries to %d: they are counted one by one and never taken back'\
@@ -348,9 +350,10 @@ pub(super) fn recoveries_grow() -> Rule {
 
 /// `status.uuid` is written once: it is the storage prefix and the idempotency key of every task.
 pub(super) fn uuid_stays() -> Rule {
+    let wiped = is_wiped();
     refuse_unless(
         ".uuid",
-        format!("{WIPED} || !has(oldSelf.uuid) || (has(self.uuid) && self.uuid == oldSelf.uuid)"),
+        format!("{wiped} || !has(oldSelf.uuid) || (has(self.uuid) && self.uuid == oldSelf.uuid)"),
         "'cannot change the uuid of the run from ' + oldSelf.uuid + ': it is written once; \
          tasks find their data by it'"
             .to_owned(),
@@ -428,15 +431,63 @@ const OUT_OF_TIME: &str = "(self.status.failure.reason == 'DeadlineExceeded' && 
 const HERE: &str = "(has(self.status.step) ? self.status.step : 'its start') \
      + (has(self.status.task) ? ', task ' + self.status.task : '')";
 
+/// Every field of the status that is gone when the whole status is: all but `observedGeneration`, which has a default.
+const STATUS_FIELDS: [&str; 26] = [
+    "uuid",
+    "origin",
+    "status",
+    "step",
+    "task",
+    "entered",
+    "attempt",
+    "attemptLimit",
+    "launch",
+    "launchedAt",
+    "job",
+    "jobsMissing",
+    "plan",
+    "autoPauseAtStep",
+    "steps",
+    "pause",
+    "failure",
+    "late",
+    "recoveries",
+    "history",
+    "startedAt",
+    "finishedAt",
+    "activeSince",
+    "activeSeconds",
+    "nextAttemptAt",
+    "conditions",
+];
+
 /// Whether the whole status was removed in one write, which is allowed and leads to `StatusLost`. At the status.
-const WIPED: &str =
-    "(!has(self.status) && !has(self.step) && !has(self.uuid) && !has(self.recoveries) && !has(self.launch))";
+///
+/// A part of it that stayed behind would be read as the status of a run that has hardly begun.
+fn is_wiped() -> String {
+    format!("({})", STATUS_FIELDS.map(|field| format!("!has(self.{field})")).join(" && "))
+}
 
 /// Whether a recover that is set would be acted on. At the root.
 fn recover_is_accepted() -> String {
     format!(
         "({FAILED} && has(self.spec.recover) && self.spec.recover == self.status.failure.id \
          && !{NOT_RECOVERABLE} && !{STAYS_ABORTED} && !{CANCELLED_AGAIN} && !{OUT_OF_TIME})"
+    )
+}
+
+/// Why a recover with the right id is refused. At the root of a failed relocation whose recover is not accepted.
+fn what_stands_against_a_recover() -> String {
+    format!(
+        "({NOT_RECOVERABLE} \
+         ? 'the task that failed is declared recoverable: false; create a Relocation whose retryOf names this one' \
+         : {STAYS_ABORTED} \
+         ? 'desiredState is Aborted; set desiredState: Active in the same change' \
+         : {CANCELLED_AGAIN} \
+         ? 'cancelAtStep would end it again before ' + self.status.step \
+         + '; clear or move cancelAtStep in the same change' \
+         : 'its %d seconds are used up; raise activeDeadlineSeconds above that or clear it in the same change'\
+         .format([has(self.status.activeSeconds) ? self.status.activeSeconds : 0]))"
     )
 }
 
@@ -489,7 +540,7 @@ fn too_late(field: &str, verb: &str, open: &str, nothing_open: &str) -> String {
          ? 'the relocation has ended in SUCCESS and no step is left; leave {field} as it is' \
          : (self.spec.{field} == self.status.step ? 'it has started' : 'it is over') \
          + ' (the relocation is at ' + {HERE} + '); ' \
-         + ({first_open_step} == '' ? '{nothing_open}' : 'the next step that {open} is ' + {first_open_step}))"
+         + ({first_open_step} == '' ? {nothing_open} : 'the next step that {open} is ' + {first_open_step}))"
     )
 }
 

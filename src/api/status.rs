@@ -69,8 +69,9 @@ pub struct RelocationStatus {
     pub attempt_limit: Option<i32>,
 
     /// Grows with every intent to start a Job: the greater of the previous one plus 1 and the seconds since 1970.
-    /// It is the fencing token and names the Job.
+    /// It is the fencing token and names the Job. At most 2^53 - 1, so that no reader of JSON rounds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_990_i64))]
     pub launch: Option<i64>,
 
     /// When the intent of the last launch was recorded.

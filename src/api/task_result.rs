@@ -119,6 +119,10 @@ fn read_artifacts(value: Option<&Value>) -> Vec<Artifact> {
             artifact.name.chars().count() <= 253
                 && artifact.path.chars().count() <= 1024
                 && artifact.digest.as_ref().is_none_or(|digest| digest.chars().count() <= 256)
+                && ![Some(&artifact.name), Some(&artifact.path), artifact.digest.as_ref()]
+                    .into_iter()
+                    .flatten()
+                    .any(|text| text.contains(char::is_control))
         })
         .take(8)
         .collect()
@@ -145,6 +149,10 @@ fn clean(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -177,5 +185,104 @@ mod tests {
     fn a_long_message_is_cut_on_a_character_boundary() {
         let result = TaskResult::read(&"é".repeat(2000));
         assert_eq!(result.message.map(|message| message.len()), Some(MESSAGE_LIMIT));
+    }
+
+    /// The kubelet cuts a termination message here.
+    const KUBELET_LIMIT: usize = 4096;
+
+    #[test]
+    fn deep_nesting_and_false_json_are_text() {
+        for hostile in ["[", "{\"message\":", "[{\"verdict\":"] {
+            let text = hostile.repeat(KUBELET_LIMIT / hostile.len());
+            let result = TaskResult::read(&text);
+            assert_eq!(result, TaskResult { message: Some(text[..MESSAGE_LIMIT].to_owned()), ..TaskResult::default() });
+        }
+        for cut in [r#"{"verdict":"VALID""#, r#"{"verdict":"VALID"}}"#, r#"{'verdict':'VALID'}"#] {
+            let result = TaskResult::read(cut);
+            assert_eq!(result, TaskResult { message: Some(cut.to_owned()), ..TaskResult::default() });
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+        #[test]
+        fn noise_of_any_bytes_becomes_a_short_clean_text(noise in vec(any::<u8>(), 0..=KUBELET_LIMIT)) {
+            assert_harmless(&TaskResult::read(&String::from_utf8_lossy(&noise)));
+        }
+
+        #[test]
+        fn text_with_control_characters_becomes_a_short_clean_text(
+            text in vec(prop_oneof![any::<char>(), (0_u8..32).prop_map(char::from)], 0..=KUBELET_LIMIT / 4)
+        ) {
+            let text = String::from_iter(text);
+            assert_harmless(&TaskResult::read(&text));
+            assert_harmless(&TaskResult::read(&json!({ "message": text, "counts": { text.clone(): 1 } }).to_string()));
+        }
+
+        #[test]
+        fn any_json_in_the_place_of_a_field_disturbs_no_other_field(
+            mut fields in vec(any_json(), 3),
+            place in 0_usize..4,
+        ) {
+            let good = json!({
+                "verdict": "VALID", "message": "all there", "counts": { "files": 3 },
+                "artifacts": [{ "name": "manifest", "path": "/relocation/manifest.jsonl" }]
+            });
+            let expected = TaskResult::read(&good.to_string());
+            let mut hostile = good;
+            let name = ["verdict", "message", "counts", "artifacts"][place];
+            hostile[name] = fields.pop().unwrap_or_default();
+            hostile["other"] = Value::from(fields);
+            let result = TaskResult::read(&hostile.to_string());
+            assert_harmless(&result);
+            prop_assert!(name == "verdict" || result.verdict == expected.verdict);
+            prop_assert!(name == "message" || result.message == expected.message);
+            prop_assert!(name == "counts" || result.counts == expected.counts);
+            prop_assert!(name == "artifacts" || result.artifacts == expected.artifacts);
+        }
+
+        #[test]
+        fn json_that_was_cut_off_is_a_short_clean_text(
+            verdict in any_json(),
+            counts in any_json(),
+            kept in 0_usize..KUBELET_LIMIT,
+        ) {
+            let mut text = json!({ "verdict": verdict, "counts": counts }).to_string();
+            while text.len() > kept || !text.is_char_boundary(text.len()) {
+                text.pop();
+            }
+            assert_harmless(&TaskResult::read(&text));
+        }
+    }
+
+    /// What goes into the status and into events is bounded and has no control characters.
+    fn assert_harmless(result: &TaskResult) {
+        let is_clean = |text: &str| !text.is_empty() && !text.chars().any(char::is_control);
+        if let Some(message) = &result.message {
+            assert!(message.len() <= MESSAGE_LIMIT && is_clean(message), "{message:?}");
+        }
+        assert!(result.counts.len() <= 16, "{:?}", result.counts);
+        assert!(result.counts.keys().all(|name| name.chars().count() <= 63 && is_clean(name)), "{:?}", result.counts);
+        assert!(result.artifacts.len() <= 8, "{:?}", result.artifacts);
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            vec(any::<char>(), 0..40).prop_map(|text| Value::from(String::from_iter(text))),
+            Just(Value::from("VALID")),
+        ];
+        leaf.prop_recursive(6, 64, 24, |element| {
+            prop_oneof![
+                vec(element.clone(), 0..24).prop_map(Value::from),
+                vec((vec(any::<char>(), 0..80), element), 0..24).prop_map(|fields| {
+                    Value::Object(fields.into_iter().map(|(name, value)| (String::from_iter(name), value)).collect())
+                }),
+            ]
+        })
     }
 }

@@ -22,8 +22,9 @@ pub(super) fn judge(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) 
         return Ok(draft.decide(Because::Paused, None, None));
     }
     if plan.tasks(step, draft.spec.provenance).next().is_none() {
-        if draft.relocation.status.as_ref().is_some_and(|stored| stored.step != Some(step)) {
-            // The step before has just ended. One write moves one step, so that the API server can hold the fences.
+        if draft.relocation.status.as_ref().is_some_and(|stored| stored.step != Some(step) || stored.has_ended()) {
+            // The step before has just ended, or a failure before this one is being recovered.
+            // One write moves one step, so that the API server can hold the fences and the ending.
             let wake = Some(draft.now);
             return Ok(draft.decide(Because::PassedThrough, None, wake));
         }

@@ -214,10 +214,10 @@ fn ended(
         return release_if_held(draft, snapshot, because);
     }
     match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
-        LockSeen::Ours => match snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
+        LockSeen::Ours { uid, .. } => match snapshot.mutex_use.as_ref().ok_or(Facet::MutexUse)? {
             MutexUse::Quiet => {
                 let wake = Some(draft.now);
-                Ok(draft.decide(because, Some(Effect::ReleaseLock), wake))
+                Ok(draft.decide(because, Some(Effect::ReleaseLock { uid: uid.clone() }), wake))
             }
             MutexUse::Busy { what, .. } => {
                 let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
@@ -234,7 +234,7 @@ fn ended(
 /// A relocation that ended before its plan was frozen may still have taken the lock.
 fn release_if_held(draft: Draft<'_>, snapshot: &Snapshot<'_>, because: Because) -> Result<Decision, Facet> {
     let effect = match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
-        LockSeen::Ours => Some(Effect::ReleaseLock),
+        LockSeen::Ours { uid, .. } => Some(Effect::ReleaseLock { uid: uid.clone() }),
         LockSeen::Free | LockSeen::Held { .. } => None,
     };
     let wake = wake_of_the_ended(&draft, &because);

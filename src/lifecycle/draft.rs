@@ -35,8 +35,11 @@ pub struct Decision {
 pub enum Effect {
     /// Create the Lease of the mutex.
     TakeLock,
-    /// Delete the Lease of the mutex.
-    ReleaseLock,
+    /// Delete the Lease of the mutex, exactly the one that was seen.
+    ReleaseLock {
+        /// Its uid, the precondition of the delete.
+        uid: String,
+    },
     /// Create the workspace volume's claim.
     CreateWorkspace(Box<Plan>),
     /// Store the plan as a `ControllerRevision`.

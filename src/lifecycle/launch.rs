@@ -35,7 +35,7 @@ pub(super) fn prepare<'a, 's>(
     let effect = match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
         LockSeen::Held { holder } => return Ok(Prepared::NotYet(Box::new(locked(draft, holder)))),
         LockSeen::Free => Some(Effect::TakeLock),
-        LockSeen::Ours => None,
+        LockSeen::Ours { .. } => None,
     };
     let wake = Some(draft.now);
     if effect.is_some() {
@@ -137,7 +137,7 @@ pub(super) struct Obstacle {
 pub(super) fn obstacle(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Option<Obstacle>, Facet> {
     let soon = draft.in_seconds(ENDING_POLL_SECONDS);
     match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
-        LockSeen::Ours => {}
+        LockSeen::Ours { .. } => {}
         LockSeen::Free => {
             let effect = Some(Effect::TakeLock);
             return Ok(Some(Obstacle { because: Because::Starting, effect, wake: draft.now }));

@@ -18,6 +18,10 @@ pub(super) fn end_if_lost(draft: &mut Draft<'_>, snapshot: &Snapshot<'_>) -> Res
             stand_where_the_traces_end(draft, traces);
             "the status is gone, and objects of an earlier run with this uuid exist".to_owned()
         }
+        Some(StatusValue::Pending | StatusValue::InProgress | StatusValue::Pause) if draft.status.uuid.is_none() => {
+            draft.status.uuid = Some(draft.spec.uuid.clone().unwrap_or_else(|| draft.uid().to_owned()));
+            "the status does not say which run it is of".to_owned()
+        }
         Some(StatusValue::Pending | StatusValue::InProgress | StatusValue::Pause) if is_of_another_object(draft) => {
             let uuid = draft.status.uuid.clone().unwrap_or_default();
             format!("the object was restored: its status is that of the run {uuid}, which is not its own")

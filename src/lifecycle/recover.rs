@@ -131,12 +131,16 @@ fn not_yet<'a, 's>(draft: Draft<'a>, effect: Effect) -> Recovery<'a, 's> {
 }
 
 /// A suspended relocation takes no lock; it does when it goes on.
+///
+/// A recovery never goes on with the lock of the run that failed: somebody may be about to give that one back, late,
+/// and would take it from under the recovered run. It has a Lease of its own, taken after the edit that asked for it.
 fn lock(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Option<Obstacle>, Facet> {
     if draft.spec.desired_state == DesiredState::Suspended {
         return Ok(None);
     }
     Ok(match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
-        LockSeen::Ours => None,
+        LockSeen::Ours { generation, .. } if Some(*generation) == draft.relocation.metadata.generation => None,
+        LockSeen::Ours { uid, .. } => Some(Obstacle::Missing(Effect::ReleaseLock { uid: uid.clone() })),
         LockSeen::Free => Some(Obstacle::Missing(Effect::TakeLock)),
         LockSeen::Held { holder } => Some(Obstacle::Waiting(format!(
             "the mutex is held by the relocation {holder:?}; recover goes on when that one has ended"

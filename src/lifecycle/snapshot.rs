@@ -210,7 +210,12 @@ pub enum LockSeen {
     /// Nobody, or a holder that is gone.
     Free,
     /// This relocation.
-    Ours,
+    Ours {
+        /// The uid of the Lease, the precondition of giving it back.
+        uid: String,
+        /// The relocation's generation when it took the lock.
+        generation: i64,
+    },
     /// Another relocation.
     Held {
         /// Its name.

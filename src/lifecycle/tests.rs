@@ -15,5 +15,8 @@ mod order;
 mod plans;
 mod projections;
 mod purity;
+mod recoveries;
+mod requests;
+mod retries;
 mod totality;
 mod world;

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::cluster::{Kind, Mode};
 use super::error::ReconcileError;
-use super::observe::{is_owned_by, living_holder};
+use super::observe::{LOCK_GENERATION, is_owned_by, living_holder};
 use super::reconcile::Operator;
-use crate::api::{Relocation, lease_name};
+use crate::api::{Relocation, label, lease_name};
 use crate::lifecycle::{
     CreateRefusal, Effect, ObjectReference, Plan, build_end_job, build_job, build_workspace, owner_labels,
     owner_reference,
@@ -33,7 +33,10 @@ pub(super) async fn act(operator: &Operator, relocation: &Relocation, effect: &E
     let uid = relocation.uid().unwrap_or_default();
     match effect {
         Effect::TakeLock => take_lock(operator, relocation, &namespace, &uid).await,
-        Effect::ReleaseLock => release_lock(operator, relocation, &namespace, &uid).await,
+        Effect::ReleaseLock { uid } => {
+            let lease = lease_name(relocation.spec.effective_mutex());
+            operator.cluster.delete::<Lease>(&namespace, &lease, uid).await
+        }
         Effect::CreateWorkspace(plan) => {
             let Some(claim) = build_workspace(relocation, plan) else { return Ok(()) };
             create_idempotently::<PersistentVolumeClaim>(operator, &namespace, &claim).await
@@ -128,6 +131,7 @@ async fn take_lock(operator: &Operator, relocation: &Relocation, namespace: &str
         "metadata": {
             "name": name,
             "labels": owner_labels(relocation),
+            "annotations": { label(LOCK_GENERATION): relocation.metadata.generation.unwrap_or(0).to_string() },
             "ownerReferences": [owner_reference(relocation)],
         },
         "spec": { "holderIdentity": relocation.name_any() },
@@ -142,16 +146,6 @@ async fn take_lock(operator: &Operator, relocation: &Relocation, namespace: &str
         return Ok(());
     }
     operator.cluster.delete::<Lease>(namespace, &name, &existing.uid().unwrap_or_default()).await
-}
-
-async fn release_lock(operator: &Operator, relocation: &Relocation, namespace: &str, uid: &str) -> Result<()> {
-    let name = lease_name(relocation.spec.effective_mutex());
-    match operator.cluster.get::<Lease>(namespace, &name).await? {
-        Some(lease) if is_owned_by(&lease, uid) => {
-            operator.cluster.delete::<Lease>(namespace, &name, &lease.uid().unwrap_or_default()).await
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 /// The plan as it is frozen: the spec whole, under the generation it had.

@@ -10,8 +10,8 @@ use super::cache::{self, Memory};
 use super::error::ReconcileError;
 use super::reconcile::Operator;
 use crate::api::{
-    Labels, Relocation, RelocationPlanSpec, RetriedBy, StatusValue, end_job_name, label, lease_name, mutex_label,
-    revision_name, workspace_name,
+    Labels, Relocation, RelocationPlanSpec, RelocationStatus, RetriedBy, StatusValue, end_job_name, label, lease_name,
+    mutex_label, revision_name, workspace_name,
 };
 use crate::lifecycle::{
     Facet, JobRead, JobSeen, Leftovers, LiveJob, LockSeen, MutexUse, ObjectReference, PlaceSeen, Plan, PlanSeen,
@@ -20,6 +20,9 @@ use crate::lifecycle::{
 
 /// How many names a waiting sentence lists.
 const NAMES_SHOWN: usize = 3;
+
+/// The annotation of a Lease: the generation of the relocation that took the lock by it.
+pub(super) const LOCK_GENERATION: &str = "generation";
 
 /// The label that the Job controller puts on a Job's pods.
 const JOB_NAME_LABEL: &str = "batch.kubernetes.io/job-name";
@@ -363,22 +366,30 @@ async fn lock(operator: &Operator, namespace: &str, relocation: &Relocation, uid
     let name = lease_name(relocation.spec.effective_mutex());
     let Some(lease) = operator.cluster.get::<Lease>(namespace, &name).await? else { return Ok(LockSeen::Free) };
     if is_owned_by(&lease, uid) {
-        return Ok(LockSeen::Ours);
+        let generation =
+            lease.annotations().get(&label(LOCK_GENERATION)).and_then(|generation| generation.parse().ok());
+        let uid = lease.uid().unwrap_or_default();
+        return Ok(LockSeen::Ours { uid, generation: generation.unwrap_or(0) });
     }
     match living_holder(operator, namespace, &lease).await? {
         None => Ok(LockSeen::Free),
-        Some(holder) => Ok(LockSeen::Held { holder }),
+        Some(holder) => {
+            // A holder that has ended gives the lock back when it is looked at; a late sender may have taken it again.
+            if holder.status.as_ref().is_some_and(RelocationStatus::has_ended) {
+                operator.places.nudge(&holder);
+            }
+            Ok(LockSeen::Held { holder: holder.name_any() })
+        }
     }
 }
 
 /// The holder of a Lease, unless it is gone: a Lease outlives its owner for the moment until it is collected.
-pub(super) async fn living_holder(operator: &Operator, namespace: &str, lease: &Lease) -> Result<Option<String>> {
+pub(super) async fn living_holder(operator: &Operator, namespace: &str, lease: &Lease) -> Result<Option<Relocation>> {
     let Some(owner) = lease.owner_references().iter().find(|owner| owner.kind == "Relocation") else {
         return Ok(None);
     };
     let living = operator.cluster.get::<Relocation>(namespace, &owner.name).await?;
-    let lives = living.is_some_and(|relocation| relocation.uid().as_ref() == Some(&owner.uid));
-    Ok(lives.then(|| owner.name.clone()))
+    Ok(living.filter(|relocation| relocation.uid().as_ref() == Some(&owner.uid)))
 }
 
 pub(super) fn is_owned_by(object: &impl ResourceExt, uid: &str) -> bool {

@@ -69,9 +69,14 @@ impl Places {
         }
         drop(admitted);
         for waiting in peers(relocation, relocations).iter().filter(|peer| turn_of(peer).0.is_some()) {
-            // The receiver lives as long as the controller.
-            let _ = self.wake.unbounded_send(reference_to(waiting));
+            self.nudge(waiting);
         }
+    }
+
+    /// Lets a relocation be looked at although nothing of its own has changed.
+    pub fn nudge(&self, relocation: &Relocation) {
+        // The receiver lives as long as the controller.
+        let _ = self.wake.unbounded_send(reference_to(relocation));
     }
 
     /// Drops what is remembered about a relocation that is gone.
@@ -81,7 +86,7 @@ impl Places {
 }
 
 /// How the controller names a relocation.
-pub(super) fn reference_to(relocation: &Relocation) -> ObjectRef<GuardedRelocation> {
+fn reference_to(relocation: &Relocation) -> ObjectRef<GuardedRelocation> {
     ObjectRef::new(&relocation.name_any()).within(&relocation.namespace().unwrap_or_default())
 }
 

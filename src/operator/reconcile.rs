@@ -27,6 +27,10 @@ const PASS_LIMIT: usize = 12;
 /// The shortest pause before a reconciliation that is due at once.
 const SHORTEST_WAKE: Duration = Duration::from_millis(100);
 
+/// How old a decision may be when it is acted on. A Job that is recorded is given up when it is not there after ten
+/// seconds; a sender that was held up so long must look again instead of creating it.
+const DECISION_KEEPS: Duration = Duration::from_secs(5);
+
 type Result<T> = std::result::Result<T, ReconcileError>;
 
 /// What every reconciliation shares.
@@ -126,6 +130,7 @@ async fn pass(operator: &Operator, uid: &str, relocation: &Relocation) -> Result
     let memory = operator.memories.get(uid);
     let mut snapshot = observe::observe(operator, relocation, &memory).await?;
     let decision = judge(operator, &mut snapshot).await?;
+    let decided_at = Instant::now();
     let folding = matches!(snapshot.job, JobSeen::Succeeded | JobSeen::Failed(_));
     if let Some(pods) = snapshot.pods.as_ref().filter(|_| folding) {
         artifacts::store(operator, relocation, pods).await?;
@@ -155,6 +160,7 @@ async fn pass(operator: &Operator, uid: &str, relocation: &Relocation) -> Result
             events::publish(&operator.cluster.client(), &stored, &decision.notices).await;
             Ok(settled_or_again(&decision, &stored))
         }
+        (Some(_), Some(_)) if decided_at.elapsed() > DECISION_KEEPS => Ok(Pass::Lost),
         (Some(stored), Some(effect)) => {
             act::act(operator, &stored, effect).await?;
             operator.metrics.count_pass(Outcome::Progressed);
@@ -166,6 +172,9 @@ async fn pass(operator: &Operator, uid: &str, relocation: &Relocation) -> Result
             let Some(live) = read_live(operator, relocation).await? else { return Ok(Pass::Lost) };
             if live.resource_version() != relocation.resource_version() {
                 return Ok(Pass::Again(Box::new(live)));
+            }
+            if decided_at.elapsed() > DECISION_KEEPS {
+                return Ok(Pass::Lost);
             }
             act::act(operator, &live, effect).await?;
             operator.metrics.count_pass(Outcome::Progressed);

@@ -14,11 +14,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod actions;
 mod admission;
 mod failures;
 mod faults;
 mod fences;
 mod input;
+mod nonsense;
 mod races;
 mod silence;
 mod steps;

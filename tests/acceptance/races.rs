@@ -9,7 +9,7 @@ use relocation_operator::api::{Relocation, StatusValue, Step};
 use serde_json::json;
 
 use crate::SIX_WORKS;
-use crate::admission::working;
+use crate::support::edits::working;
 use crate::support::{a_plan, a_relocation, run};
 
 #[tokio::test]

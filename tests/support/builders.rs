@@ -4,6 +4,7 @@ use relocation_operator::api::{GROUP, Step, VERSION};
 use serde_json::{Value, json};
 
 use super::cluster::STUB_NODE;
+use super::edits::merge;
 
 /// A plan whose pods the stub kubelet runs.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl PlanBuilder {
         let steps = self.0["spec"]["steps"].as_array_mut().expect("a list of steps");
         let step = steps.iter_mut().find(|known| known["step"] == step.as_str()).expect("a step of the plan");
         let tasks = step["tasks"].as_array_mut().expect("a list of tasks");
-        merge(tasks.iter_mut().find(|known| known["name"] == task).expect("a task of the step"), change);
+        merge(tasks.iter_mut().find(|known| known["name"] == task).expect("a task of the step"), &change);
         self
     }
 
@@ -51,14 +52,14 @@ impl PlanBuilder {
     pub fn with_every_task(mut self, change: &Value) -> Self {
         let steps = self.0["spec"]["steps"].as_array_mut().expect("a list of steps");
         for task in steps.iter_mut().flat_map(|step| step["tasks"].as_array_mut().into_iter().flatten()) {
-            merge(task, change.clone());
+            merge(task, change);
         }
         self
     }
 
     /// Changes fields of the plan's spec by a merge patch.
     pub fn with(mut self, change: Value) -> Self {
-        merge(&mut self.0["spec"], change);
+        merge(&mut self.0["spec"], &change);
         self
     }
 
@@ -100,7 +101,7 @@ pub fn a_relocation(name: &str) -> RelocationBuilder {
 impl RelocationBuilder {
     /// Changes fields of the relocation's spec by a merge patch.
     pub fn with(mut self, change: Value) -> Self {
-        merge(&mut self.0["spec"], change);
+        merge(&mut self.0["spec"], &change);
         self
     }
 
@@ -110,23 +111,5 @@ impl RelocationBuilder {
 
     pub fn build(self) -> Value {
         self.0
-    }
-}
-
-/// A JSON merge patch (RFC 7396).
-fn merge(target: &mut Value, change: Value) {
-    let Value::Object(fields) = change else {
-        *target = change;
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (name, value) in fields {
-        if value.is_null() {
-            target.as_object_mut().expect("an object").remove(&name);
-        } else {
-            merge(&mut target[&name], value);
-        }
     }
 }

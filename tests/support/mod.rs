@@ -10,6 +10,7 @@
 
 mod builders;
 mod cluster;
+pub mod edits;
 mod gate;
 mod kubelet;
 mod operator;

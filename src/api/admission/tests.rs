@@ -78,6 +78,11 @@ fn a_late_fence_is_told_what_has_started_and_what_can_still_be_fenced() {
          no later step can be fenced, desiredState: Suspended stops the running work now"
     );
     assert_eq!(
+        refusal(&a_relocation().failed(Step::Notifying, FailureReason::Aborted), fence(Step::Notifying)),
+        "spec.pauseAtStep: cannot pause at NOTIFYING: it has started (the relocation is at NOTIFYING, task copy); \
+         no later step can be fenced"
+    );
+    assert_eq!(
         refusal(&a_relocation().succeeded(), fence(Step::Notifying)),
         "spec.pauseAtStep: cannot pause at NOTIFYING: the relocation has ended in SUCCESS and no step is left; \
          leave pauseAtStep as it is"
@@ -204,6 +209,43 @@ fn an_abort_is_left_only_by_a_recover_that_is_accepted() {
         refusal(&stopping, |relocation| relocation.spec.desired_state = DesiredState::Suspended),
         "spec.desiredState: cannot set desiredState to Suspended: the relocation was aborted; \
          it is being stopped, and can be recovered as soon as its status is FAILURE"
+    );
+}
+
+#[test]
+fn an_abort_that_is_left_by_a_recover_in_vain_is_told_what_stands_in_its_way() {
+    let mut aborted = a_relocation().failed(Step::Importing, FailureReason::Aborted);
+    aborted.status_mut().entered = false;
+    aborted.spec.desired_state = DesiredState::Aborted;
+    aborted.spec.cancel_at_step = Some(Step::Importing);
+    aborted.spec.late_requests = LateRequests::Report;
+    let go_on = |relocation: &mut Relocation| {
+        relocation.spec.desired_state = DesiredState::Active;
+        relocation.spec.recover = Some(FAILURE_ID.into());
+    };
+    assert_eq!(
+        refusal(&aborted, go_on),
+        "spec.desiredState: cannot set desiredState to Active: the relocation was aborted; \
+         it cannot be recovered like this: cancelAtStep would end it again before IMPORTING; \
+         clear or move cancelAtStep in the same change"
+    );
+    let mut final_failure = aborted.clone();
+    final_failure.failure_mut().recoverable = false;
+    assert_eq!(
+        refusal(&final_failure, |relocation| relocation.spec.desired_state = DesiredState::Active),
+        "spec.desiredState: cannot set desiredState to Active: the relocation was aborted; \
+         it cannot be recovered like this: the task that failed is declared recoverable: false; \
+         create a Relocation whose retryOf names this one"
+    );
+    let mut late = aborted.clone();
+    late.failure_mut().reason = FailureReason::DeadlineExceeded;
+    late.spec.cancel_at_step = None;
+    late.spec.active_deadline_seconds = Some(600);
+    assert_eq!(
+        refusal(&late, go_on),
+        "spec.desiredState: cannot set desiredState to Active: the relocation was aborted; \
+         it cannot be recovered like this: its 600 seconds are used up; \
+         raise activeDeadlineSeconds above that or clear it in the same change"
     );
 }
 
@@ -471,6 +513,54 @@ fn removing_the_whole_status_is_allowed() {
 }
 
 #[test]
+fn a_part_of_a_removed_status_does_not_stay_behind() {
+    let mut running = a_relocation().running(Step::Importing);
+    running.status_mut().job = Some("acme-0badcafe".into());
+    let whole = json(&running);
+    for (field, value) in whole["status"].as_object().expect("a status") {
+        let mut left_over = whole.clone();
+        left_over["status"] = json!({ "observedGeneration": -1, field: value });
+        let mut wiped = left_over.clone();
+        wiped["status"].as_object_mut().expect("a status").remove(field);
+        assert_eq!(check(Some(&whole), &wiped), Ok(()));
+        let refusals = check(Some(&whole), &left_over).expect_err(field);
+        assert!(!refusals.is_empty(), "{field}");
+    }
+    let ended = json(&a_relocation().failed(Step::Importing, FailureReason::AttemptsExhausted));
+    let mut forgotten = ended.clone();
+    forgotten["status"] = json!({ "observedGeneration": 1, "task": "copy" });
+    assert_eq!(
+        check(Some(&ended), &forgotten).expect_err("a task stays behind")[0].to_string(),
+        "status.step: cannot go from IMPORTING (entered) to no step: steps follow each other one by one, \
+         and what was entered stays so"
+    );
+}
+
+#[test]
+fn a_removed_status_is_one_of_which_every_field_is_gone() {
+    let schema = schema();
+    let fields = schema["properties"]["status"]["properties"].as_object().expect("a status").keys();
+    let removed: BTreeSet<&str> = STATUS_FIELDS.into_iter().collect();
+    let known: BTreeSet<&str> = fields.map(String::as_str).filter(|field| *field != "observedGeneration").collect();
+    assert_eq!(removed, known);
+}
+
+#[test]
+fn recoveries_are_not_taken_back_where_no_step_is_known_either() {
+    let counted = |recoveries: i32| {
+        a_relocation().with_status(RelocationStatus { recoveries: Some(recoveries), ..RelocationStatus::default() })
+    };
+    assert_eq!(
+        refusals(&counted(3), &counted(1)),
+        ["status.recoveries: cannot go from 3 recoveries to 1: they are counted one by one and never taken back"]
+    );
+    assert_eq!(
+        refusals(&counted(3), &counted(4)),
+        ["status.recoveries: cannot count a recovery: the relocation has not failed, there is nothing to recover"]
+    );
+}
+
+#[test]
 fn what_is_stored_can_always_be_labelled_and_released() {
     for state in every_state() {
         for fence in Step::STOPPABLE {
@@ -486,15 +576,19 @@ fn what_is_stored_can_always_be_labelled_and_released() {
 }
 
 #[test]
-fn every_rule_at_the_root_and_at_the_spec_compares_with_the_old_object() {
-    let schema = schema();
-    for node in [&schema, &schema["properties"]["spec"]] {
-        let rules = node["x-kubernetes-validations"].as_array().expect("rules");
-        assert!(!rules.is_empty());
-        for rule in rules {
-            assert!(rule["rule"].as_str().is_some_and(|text| text.contains("oldSelf")), "{rule}");
+fn every_rule_at_the_root_and_at_the_spec_of_any_kind_compares_with_the_old_object() {
+    let mut seen = 0;
+    for definition in super::super::all_crds() {
+        let definition = serde_json::to_value(definition).expect("a definition is JSON");
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        for node in [schema, &schema["properties"]["spec"], &schema["properties"]["metadata"]] {
+            for rule in node["x-kubernetes-validations"].as_array().into_iter().flatten() {
+                assert!(rule["rule"].as_str().is_some_and(|text| text.contains("oldSelf")), "{rule}");
+                seen += 1;
+            }
         }
     }
+    assert_eq!(seen, 8 + 7);
 }
 
 #[test]
@@ -568,11 +662,8 @@ fn second_reading(old: &Relocation, new: &Relocation) -> BTreeSet<String> {
         new.spec.parameters != old.spec.parameters && !report && after.status == Some(StatusValue::InProgress),
     );
 
-    let wiped = after.status.is_none()
-        && after.step.is_none()
-        && after.uuid.is_none()
-        && after.recoveries.is_none()
-        && after.launch.is_none();
+    let wiped =
+        after == RelocationStatus { observed_generation: after.observed_generation, ..RelocationStatus::default() };
     if let (Some(from), Some(to)) = (before.step, after.step) {
         let stands = |step: Step| {
             let automatic = [before.auto_pause_at_step, after.auto_pause_at_step].contains(&Some(step));
@@ -583,11 +674,14 @@ fn second_reading(old: &Relocation, new: &Relocation) -> BTreeSet<String> {
         let enters = after.entered && (from != to || !before.entered);
         refuse("status.step", enters && stands(to));
         refuse("status.step", from != to && !before.entered && stands(from));
-        let grown = after.recoveries.unwrap_or(0) - before.recoveries.unwrap_or(0);
+    }
+    let grown = after.recoveries.unwrap_or(0) - before.recoveries.unwrap_or(0);
+    if before.step.is_some() || before.recoveries.is_some() {
         let matching = before.failure.is_some()
             && new.spec.recover.is_some()
             && new.spec.recover.as_ref() == before.failure.as_ref().map(|failure| &failure.id);
-        refuse("status.recoveries", grown > 0 && after.recoveries.is_some() && !matching);
+        refuse("status.recoveries", grown > 0 && !matching);
+        refuse("status.recoveries", !wiped && !(0..=1).contains(&grown));
     }
     if !wiped {
         if let Some(from) = before.step {
@@ -595,8 +689,6 @@ fn second_reading(old: &Relocation, new: &Relocation) -> BTreeSet<String> {
                 (to == from.next() && to != from) || (to == from && (after.entered || !before.entered))
             });
             refuse("status.step", !forward);
-            let grown = after.recoveries.unwrap_or(0) - before.recoveries.unwrap_or(0);
-            refuse("status.recoveries", !(0..=1).contains(&grown));
             if before.has_ended() {
                 let same_ending = after.status == before.status
                     && after.step == before.step

@@ -1,6 +1,6 @@
 //! After an ending: pods end, the lock is given back, `onEnd` runs, and then nothing moves any more.
 
-use super::fixtures::{Scene, a_pod, a_relocation};
+use super::fixtures::{Scene, a_pod, a_relocation, ours, release};
 use crate::api::{ConditionType, DesiredState, StatusValue, Step, WorkState, condition_status, find_condition};
 use crate::lifecycle::{Effect, JobFailure, JobSeen, LockSeen};
 
@@ -25,7 +25,7 @@ fn with_end_job(scene: Scene, seen: JobSeen) -> Scene {
 fn the_lock_is_given_back_only_when_all_is_quiet() {
     for scene in [a_success(), a_failure()] {
         assert_eq!(scene.clone().busy_with("pod acme-x").decide().effect, None);
-        assert_eq!(scene.decide().effect, Some(Effect::ReleaseLock));
+        assert_eq!(scene.decide().effect, release());
     }
 }
 
@@ -53,9 +53,9 @@ fn a_success_that_waits_to_give_the_lock_back_is_not_called_stalled() {
 
 #[test]
 fn an_ending_before_the_first_launch_gives_its_lock_back_too() {
-    let scene = a_relocation().with(|scene| scene.lock = LockSeen::Ours);
+    let scene = a_relocation().with(|scene| scene.lock = ours());
     let aborted = scene.wanting(|spec| spec.desired_state = DesiredState::Aborted).passed();
-    assert_eq!(aborted.decide().effect, Some(Effect::ReleaseLock));
+    assert_eq!(aborted.decide().effect, release());
     assert_eq!(released(aborted).decide().effect, None);
 }
 

@@ -15,6 +15,9 @@ use crate::lifecycle::{
 };
 
 pub(super) const NAME: &str = "acme";
+/// Stands for the present generation.
+const NOW: i64 = 0;
+
 pub(super) const UID: &str = "3f0c0000-0000-4000-8000-000000000001";
 
 /// The moment at which every scene plays, unless it moves.
@@ -115,7 +118,7 @@ impl Scene {
     /// Standing before `step`, which is not entered, with everything before it done.
     pub fn before(mut self, step: Step) -> Self {
         self.frozen = true;
-        self.lock = LockSeen::Ours;
+        self.lock = ours();
         let plan = self.plan();
         let provenance = self.relocation.spec.provenance;
         let started = step > Step::Uploading;
@@ -327,13 +330,28 @@ impl Scene {
             failed_create: None,
             live_jobs: self.live_jobs.clone(),
             mutex_use: Some(self.mutex_use.clone()),
-            lock: Some(self.lock.clone()),
+            lock: Some(match self.lock.clone() {
+                LockSeen::Ours { uid, generation: NOW } => {
+                    LockSeen::Ours { uid, generation: self.relocation.metadata.generation.unwrap_or_default() }
+                }
+                lock => lock,
+            }),
             workspace: Some(self.workspace),
             end_job: Some(self.end_job.clone()),
             end_pods: Some(self.end_pods.clone()),
             create_refusal: self.create_refusal.clone(),
         }
     }
+}
+
+/// The lock, taken at the present generation, whatever that is when it is looked at.
+pub(super) fn ours() -> LockSeen {
+    LockSeen::Ours { uid: "lease-uid".to_owned(), generation: NOW }
+}
+
+/// The effect that gives that lock back.
+pub(super) fn release() -> Option<crate::lifecycle::Effect> {
+    Some(crate::lifecycle::Effect::ReleaseLock { uid: "lease-uid".to_owned() })
 }
 
 /// A pod that runs.

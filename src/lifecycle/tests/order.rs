@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::fixtures::{Scene, a_relocation, noon};
+use super::fixtures::{Scene, a_relocation, noon, ours};
 use crate::api::{
     ConditionType, DesiredState, FailureReason, PauseReason, RetryOf, StatusValue, Step, WhenLocked, WorkState,
     find_condition,
@@ -317,7 +317,7 @@ fn the_first_launch_needs_lock_workspace_and_plan_in_this_order() {
     let storage = crate::api::WorkspaceSpec { storage: "1Gi".to_owned(), storage_class_name: None, access_modes: None };
     let mut scene = a_relocation().planned(|plan| plan.workspace = Some(storage));
     assert_eq!(scene.decide().effect, Some(Effect::TakeLock));
-    scene.lock = LockSeen::Ours;
+    scene.lock = ours();
     assert!(matches!(scene.decide().effect, Some(Effect::CreateWorkspace(_))));
     scene.workspace = crate::lifecycle::WorkspaceSeen::Ours;
     assert!(matches!(scene.decide().effect, Some(Effect::FreezePlan { .. })));
@@ -334,7 +334,7 @@ fn a_workspace_of_somebody_else_stalls_and_names_the_claim() {
     let decision = a_relocation()
         .planned(|plan| plan.workspace = Some(storage))
         .with(|scene| {
-            scene.lock = LockSeen::Ours;
+            scene.lock = ours();
             scene.workspace = crate::lifecycle::WorkspaceSeen::Foreign;
         })
         .decide();
@@ -356,7 +356,7 @@ fn a_held_lock_fails_at_once_or_is_waited_for_as_the_spec_says() {
 
 #[test]
 fn the_first_launch_waits_in_pending_until_the_mutex_is_quiet() {
-    let scene = a_relocation().with(|scene| scene.lock = LockSeen::Ours).busy_with("pod old-x");
+    let scene = a_relocation().with(|scene| scene.lock = ours()).busy_with("pod old-x");
     let decision = scene.with(|scene| scene.frozen = true).decide();
     assert_eq!((decision.status.status, &decision.effect), (Some(StatusValue::Pending), &None));
     assert_eq!(decision.because, Because::WaitingForPods { what: "pod old-x".to_owned() });

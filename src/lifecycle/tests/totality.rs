@@ -6,7 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::fixtures::{Scene, a_pod, a_relocation};
+use super::fixtures::{Scene, UID, a_pod, a_relocation, ours};
 use crate::api::{
     AutoPause, ConditionType, DesiredState, FailurePolicy, Pause, PauseReason, PlanInUse, RelocationStatus,
     StatusValue, Step, StepStatus, TaskStatus, WhenLocked, WorkState, find_condition,
@@ -72,9 +72,11 @@ prop_compose! {
         launch in option::of(a_long_number()),
         job in option::of(Just("acme-job".to_owned())),
         planned in any::<bool>(),
+        of_this_run in proptest::bool::weighted(0.95),
     ) -> RelocationStatus {
         let name = step.filter(|_| task).map(|step| if known { step.as_str().to_lowercase() } else { "other".to_owned() });
         RelocationStatus {
+            uuid: of_this_run.then(|| UID.to_owned()),
             status, step, task: name, entered, attempt, attempt_limit, jobs_missing, launch, job,
             plan: planned.then(|| PlanInUse { generation: 1, revision: "r".to_owned() }),
             ..RelocationStatus::default()
@@ -136,7 +138,7 @@ prop_compose! {
         pod in option::of((option::of(select(vec![0, 1, 65])), "\\PC{0,20}", any::<bool>())),
         stray in option::of(any::<bool>()),
         busy in option::of(option::of(a_time())),
-        lock in select(vec![LockSeen::Free, LockSeen::Ours, LockSeen::Held { holder: "other".to_owned() }]),
+        lock in select(vec![LockSeen::Free, ours(), LockSeen::Held { holder: "other".to_owned() }]),
         workspace in select(vec![WorkspaceSeen::Missing, WorkspaceSeen::Ours, WorkspaceSeen::Foreign]),
         plan in select(vec![None, Some(PlanSeen::Missing), Some(PlanSeen::NotJudged),
                             Some(PlanSeen::NotAccepted { message: "m".to_owned() })]),

@@ -263,6 +263,8 @@ pub(super) struct World {
     pub relocations: [Option<Stored>; 2],
     pub plan: Arc<PlanSeen>,
     pub lease: Option<usize>,
+    /// Which Lease that is, and at which generation of its holder it was taken.
+    pub lease_taken: (u64, i64),
     /// Frozen plans by relocation and name.
     pub revisions: [BTreeMap<String, Arc<Plan>>; 2],
     pub claims: [bool; 2],
@@ -332,6 +334,7 @@ impl World {
             relocations: [relocation(0), relocation(1)],
             plan: plan.clone(),
             lease: None,
+            lease_taken: (0, 0),
             revisions: [BTreeMap::new(), BTreeMap::new()],
             claims: [false, false],
             jobs: Vec::new(),

@@ -319,7 +319,10 @@ impl World {
     fn lock(&self, relocation: usize) -> LockSeen {
         match self.lease {
             None => LockSeen::Free,
-            Some(holder) if holder == relocation => LockSeen::Ours,
+            Some(holder) if holder == relocation => {
+                let (uid, generation) = self.lease_taken;
+                LockSeen::Ours { uid: uid.to_string(), generation }
+            }
             Some(holder) if self.relocations[holder].is_none() => LockSeen::Free,
             Some(holder) => LockSeen::Held { holder: super::name_of(holder) },
         }
@@ -389,12 +392,16 @@ impl World {
         match &pending.decision.effect {
             None | Some(Effect::CreateEndJob(_)) => {}
             Some(Effect::TakeLock) => match self.lease {
-                None => self.lease = Some(relocation),
+                None => {
+                    self.lease = Some(relocation);
+                    self.version += 1;
+                    self.lease_taken = (self.version, pending.copy.metadata.generation.unwrap_or(0));
+                }
                 Some(holder) if self.relocations[holder].is_none() => self.lease = None,
                 Some(_) => {}
             },
-            Some(Effect::ReleaseLock) => {
-                self.lease.take_if(|holder| *holder == relocation);
+            Some(Effect::ReleaseLock { uid }) => {
+                self.lease.take_if(|holder| *holder == relocation && *uid == self.lease_taken.0.to_string());
             }
             Some(Effect::CreateWorkspace(_)) => self.claims[relocation] = true,
             Some(Effect::FreezePlan { plan, revision }) => {
