@@ -125,6 +125,7 @@ impl Reader<'_> {
             relocations,
             plan,
             lease,
+            lease_taken,
             revisions,
             claims,
             jobs,
@@ -147,6 +148,10 @@ impl Reader<'_> {
             }
         }
         std::mem::discriminant(&**plan).hash(hasher);
+        // Which Lease it is means something only to those who are about to give it back.
+        let holder = lease.and_then(|holder| relocations[holder].as_ref());
+        let unchanged = holder.map(|holder| holder.current.metadata.generation == Some(lease_taken.1));
+        unchanged.hash(hasher);
         (lease, claims, revisions.each_ref().map(BTreeMap::len)).hash(hasher);
         for job in jobs {
             self.read_job(job, hasher);
@@ -305,12 +310,17 @@ impl Reader<'_> {
         (known.len(), paused_once).hash(hasher);
         let Some(pending) = pending else { return };
         let Pending { relocation, copy, seen, truth, decision, phase } = pending;
-        (relocation, is_fresh(self.world, pending), *phase as u8).hash(hasher);
+        let stored = self.world.relocations[*relocation].as_ref();
+        let unedited = stored.is_some_and(|stored| stored.current.metadata.generation == copy.metadata.generation);
+        (relocation, is_fresh(self.world, pending), unedited, *phase as u8).hash(hasher);
         let kind = |seen: &JobSeen| std::mem::discriminant(seen);
         (kind(seen), kind(truth)).hash(hasher);
         self.read_status(&decision.status, copy, hasher);
         let Some(effect) = &decision.effect else { return };
         story::deed(effect).hash(hasher);
+        if let Effect::ReleaseLock { uid } = effect {
+            (*uid == self.world.lease_taken.0.to_string()).hash(hasher);
+        }
         if let Effect::DeleteJobs(references) = effect {
             for reference in references {
                 self.world.jobs.iter().position(|job| job.uid == reference.uid).hash(hasher);

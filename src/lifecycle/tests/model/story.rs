@@ -114,7 +114,7 @@ fn plan_of(world: &World, operator: usize) -> String {
 pub(super) fn deed(effect: &Effect) -> &'static str {
     match effect {
         Effect::TakeLock => "takes the lock",
-        Effect::ReleaseLock => "gives the lock back",
+        Effect::ReleaseLock { .. } => "gives the lock back",
         Effect::CreateWorkspace(_) => "creates the workspace",
         Effect::FreezePlan { .. } => "freezes the plan",
         Effect::CreateJob(_) => "creates the Job",
