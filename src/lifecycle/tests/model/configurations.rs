@@ -144,19 +144,32 @@ fn depth(bounded: u8, deep: u8) -> u8 {
     if is_deep() { deep } else { bounded }
 }
 
+/// What may go wrong with a Job where two operators look after it.
+fn two_faults() -> Vec<Fault> {
+    vec![Fault::Ends(Outcome::Exit(1)), Fault::Deleted(Manner::Background)]
+}
+
 #[test]
 fn people_who_change_their_minds_break_no_promise() {
-    let edits = depth(2, 3);
-    let bounds = Bounds { menu: every_wish(), budget: Budget { edits, ..Budget::default() }, ..peace() };
-    explore("people", bounds, &[SUCCESS, FENCED, SUSPENDED, CANCELLED, ABORTED]);
+    let budget = Budget { edits: depth(2, 3), ..Budget::default() };
+    explore(
+        "people",
+        Bounds { menu: every_wish(), budget, ..peace() },
+        &[SUCCESS, FENCED, SUSPENDED, CANCELLED, ABORTED],
+    );
 }
 
 #[test]
 fn requests_that_come_too_late_are_answered() {
-    let edits = depth(2, 3);
-    let late_requests = LateRequests::Report;
-    let bounds = Bounds { late_requests, menu: every_wish(), budget: Budget { edits, ..Budget::default() }, ..peace() };
-    explore("late", bounds, &[SUCCESS, LATE]);
+    let menu = vec![
+        Edit::Pause(Some(Step::Validating)),
+        Edit::Pause(Some(Step::Importing)),
+        Edit::Cancel(Some(Step::Importing)),
+        Edit::Cancel(None),
+        Edit::Desire(DesiredState::Aborted),
+    ];
+    let budget = Budget { edits: depth(2, 3), ..Budget::default() };
+    explore("late", Bounds { late_requests: LateRequests::Report, menu, budget, ..peace() }, &[SUCCESS, LATE]);
 }
 
 #[test]
@@ -167,96 +180,82 @@ fn jobs_that_fail_vanish_or_go_on_break_no_promise() {
 }
 
 #[test]
+fn two_operators_and_an_edit_break_no_promise() {
+    let budget = Budget { edits: depth(1, 2), crashes: 1, ..Budget::default() };
+    let menu = vec![
+        Edit::Pause(Some(Step::Validating)),
+        Edit::Cancel(Some(Step::Validating)),
+        Edit::Desire(DesiredState::Suspended),
+        Edit::Desire(DesiredState::Aborted),
+    ];
+    explore(
+        "race",
+        Bounds { plan: one_step, operators: 2, menu, budget, ..peace() },
+        &[SUCCESS, FENCED, SUSPENDED, CANCELLED, ABORTED, OUTRUN],
+    );
+}
+
+#[test]
 fn two_operators_with_crashes_and_old_caches_break_no_promise() {
-    let budget = Budget { edits: 1, faults: 1, crashes: depth(0, 1), stale: 1, ..Budget::default() };
-    let bounds = Bounds {
-        plan: two_steps,
-        operators: 2,
-        menu: every_wish(),
-        faults: vec![Fault::Ends(Outcome::Exit(1)), Fault::Deleted(Manner::Background)],
-        budget,
-        ..peace()
-    };
+    let budget = Budget { edits: depth(0, 1), faults: 1, crashes: depth(0, 1), stale: 1, ..Budget::default() };
+    let menu = vec![Edit::Desire(DesiredState::Suspended), Edit::Pause(Some(Step::Importing))];
+    let bounds = Bounds { plan: one_step, operators: 2, menu, faults: two_faults(), budget, ..peace() };
     explore("operators", bounds, &[SUCCESS, ABANDONED, OUTRUN]);
 }
 
 #[test]
 fn two_operators_whose_clocks_differ_break_no_promise() {
-    let budget = Budget { edits: depth(0, 1), faults: 1, crashes: 1, ..Budget::default() };
-    let bounds = Bounds {
-        plan: two_steps,
-        operators: 2,
-        skew: 3,
-        menu: every_wish(),
-        faults: vec![Fault::Ends(Outcome::Exit(1)), Fault::Deleted(Manner::Background)],
-        budget,
-        ..peace()
-    };
+    let budget = Budget { faults: 1, crashes: depth(0, 1), ..Budget::default() };
+    let plan = if is_deep() { two_steps } else { one_step };
+    let faults = vec![Fault::Deleted(Manner::Background)];
+    let bounds = Bounds { plan, operators: 2, skew: 3, faults, budget, ..peace() };
     explore("clocks", bounds, &[SUCCESS, ABANDONED]);
 }
 
 #[test]
 fn two_relocations_of_one_mutex_break_no_promise() {
-    let budget =
-        Budget { edits: depth(1, 2), faults: depth(0, 1), deletes: 1, crashes: depth(0, 1), ..Budget::default() };
-    let bounds = Bounds {
-        plan: two_steps,
-        relocations: 2,
-        edited: 2,
-        operators: 2,
-        menu: vec![
-            Edit::Pause(Some(Step::Importing)),
-            Edit::Desire(DesiredState::Suspended),
-            Edit::Desire(DesiredState::Aborted),
-        ],
-        faults: vec![Fault::Deleted(Manner::Background)],
-        budget,
-        ..peace()
-    };
+    let menu = vec![Edit::Desire(DesiredState::Suspended), Edit::Desire(DesiredState::Aborted)];
+    let budget = Budget { edits: 1, faults: depth(0, 1), deletes: depth(0, 1), ..Budget::default() };
+    let (operators, faults) = (depth(1, 2).into(), vec![Fault::Deleted(Manner::Background)]);
+    let bounds = Bounds { plan: one_step, relocations: 2, operators, menu, faults, budget, ..peace() };
     explore("mutex", bounds, &[SUCCESS, ABORTED, SUSPENDED]);
 }
 
 #[test]
+fn a_relocation_that_is_deleted_at_any_moment_is_gone_and_holds_nobody_up() {
+    let budget = Budget { deletes: depth(1, 2), crashes: depth(0, 1), ..Budget::default() };
+    let operators = depth(1, 2).into();
+    explore("deleted", Bounds { plan: one_step, relocations: 2, operators, budget, ..peace() }, &[SUCCESS, ABANDONED]);
+}
+
+#[test]
 fn the_lock_of_a_recovered_run_is_not_given_back_by_a_late_operator() {
-    let bounds = Bounds {
-        plan: one_step,
-        relocations: 2,
-        operators: 2,
-        menu: vec![Edit::Desire(DesiredState::Aborted), Edit::Recover],
-        budget: Budget { edits: 2, ..Budget::default() },
-        ..peace()
-    };
+    let menu = vec![Edit::Desire(DesiredState::Aborted), Edit::Recover];
+    let budget = Budget { edits: 2, ..Budget::default() };
+    let operators = depth(1, 2).into();
+    let bounds = Bounds { plan: one_step, relocations: 2, operators, menu, budget, ..peace() };
     explore("handover", bounds, &[SUCCESS, ABORTED, RECOVERED]);
 }
 
 #[test]
 fn a_recover_gives_exactly_one_more_attempt() {
-    let budget = Budget { edits: 2, faults: depth(1, 2), crashes: depth(0, 1), ..Budget::default() };
-    let bounds = Bounds {
-        plan: two_steps,
-        operators: 2,
-        menu: vec![
-            Edit::Recover,
-            Edit::Desire(DesiredState::Aborted),
-            Edit::Desire(DesiredState::Suspended),
-            Edit::Pause(Some(Step::Importing)),
-        ],
-        faults: vec![Fault::Ends(Outcome::Exit(65)), Fault::Deleted(Manner::Background)],
-        budget,
-        ..peace()
-    };
+    let menu = vec![
+        Edit::Recover,
+        Edit::Desire(DesiredState::Aborted),
+        Edit::Desire(DesiredState::Suspended),
+        Edit::Pause(Some(Step::Importing)),
+    ];
+    let faults = vec![Fault::Ends(Outcome::Exit(65)), Fault::Deleted(Manner::Background)];
+    let budget = Budget { edits: 2, faults: depth(1, 2), ..Budget::default() };
+    let operators = depth(1, 2).into();
+    let bounds = Bounds { plan: two_steps, operators, menu, faults, budget, ..peace() };
     explore("recover", bounds, &[SUCCESS, RECOVERED, ABORTED]);
 }
 
 #[test]
 fn a_wiped_status_never_runs_again_by_itself() {
-    let budget =
-        Budget { edits: depth(1, 2), faults: 1, wipes: depth(1, 2), crashes: depth(0, 1), ..Budget::default() };
-    let bounds = Bounds {
-        menu: vec![Edit::Recover, Edit::Desire(DesiredState::Suspended)],
-        faults: vec![Fault::Ends(Outcome::Exit(1)), Fault::Deleted(Manner::Background)],
-        budget,
-        ..peace()
-    };
-    explore("lost", bounds, &[SUCCESS, LOST, RECOVERED]);
+    let menu = vec![Edit::Recover, Edit::Desire(DesiredState::Suspended)];
+    let budget = Budget { edits: 1, faults: depth(0, 1), wipes: 1, ..Budget::default() };
+    let plan = if is_deep() { three_steps } else { two_steps };
+    explore("lost", Bounds { plan, menu, faults: two_faults(), budget, ..peace() }, &[SUCCESS, LOST, RECOVERED]);
 }
