@@ -432,7 +432,7 @@ const HERE: &str = "(has(self.status.step) ? self.status.step : 'its start') \
      + (has(self.status.task) ? ', task ' + self.status.task : '')";
 
 /// Every field of the status that is gone when the whole status is: all but `observedGeneration`, which has a default.
-const STATUS_FIELDS: [&str; 26] = [
+const STATUS_FIELDS: [&str; 29] = [
     "uuid",
     "origin",
     "status",
@@ -452,11 +452,14 @@ const STATUS_FIELDS: [&str; 26] = [
     "failure",
     "late",
     "recoveries",
+    "answered",
     "history",
     "startedAt",
     "finishedAt",
     "activeSince",
     "activeSeconds",
+    "waitingSince",
+    "sourceWorkspace",
     "nextAttemptAt",
     "conditions",
 ];
@@ -476,7 +479,8 @@ fn recover_is_accepted() -> String {
     )
 }
 
-/// Why a recover with the right id is refused. At the root of a failed relocation whose recover is not accepted.
+/// Why a recover with the right id is refused; without numbers, because a formatted text has no bound that the API
+/// server's cost estimate knows, and a sentence around it is over the budget. At the root of a failed relocation whose recover is not accepted.
 fn what_stands_against_a_recover() -> String {
     format!(
         "({NOT_RECOVERABLE} \
@@ -486,8 +490,7 @@ fn what_stands_against_a_recover() -> String {
          : {CANCELLED_AGAIN} \
          ? 'cancelAtStep would end it again before ' + self.status.step \
          + '; clear or move cancelAtStep in the same change' \
-         : 'its %d seconds are used up; raise activeDeadlineSeconds above that or clear it in the same change'\
-         .format([has(self.status.activeSeconds) ? self.status.activeSeconds : 0]))"
+         : 'its budget is used up; raise activeDeadlineSeconds above status.activeSeconds, or clear it, in the same change')"
     )
 }
 

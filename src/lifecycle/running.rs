@@ -170,7 +170,12 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
         }
         Some(_) | None => {
             draft.status.jobs_missing = Some(missing);
-            launch::launch(draft, snapshot, plan)
+            let now = draft.now;
+            let decision = launch::launch(draft, snapshot, plan)?;
+            // Until this is stored somebody may still create the Job that was lost: the next look creates the new one,
+            // after the strays and the quiet rule have met the old one.
+            let effect = decision.effect.filter(|effect| !matches!(effect, Effect::CreateJob(_)));
+            Ok(Decision { effect, wake: Some(now), ..decision })
         }
     }
 }

@@ -142,6 +142,8 @@ pub(super) struct Memory {
     pub create_refusal: Option<(String, CreateRefusal)>,
     /// The frozen plan by the name of its revision.
     pub frozen: Option<(String, Plan)>,
+    /// Whether this process has looked at it, or has put off its first look.
+    pub seen: bool,
     /// Whether the workspace of a success was seen to be gone.
     pub workspace_gone: bool,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
@@ -17,7 +17,7 @@ use super::places::Places;
 use super::plans::{GuardedPlan, GuardedRelocation};
 use super::record::{Recorded, record};
 use super::{act, artifacts, clock, events, observe};
-use crate::api::Relocation;
+use crate::api::{Relocation, RelocationStatus, short_hash};
 use crate::lifecycle::{Decision, JobSeen, Snapshot, decide};
 
 /// How many passes one reconciliation makes at most. A start takes four (lock, workspace, plan, launch); more than this
@@ -89,6 +89,9 @@ pub(super) async fn reconcile(guarded: Arc<GuardedRelocation>, operator: Arc<Ope
 async fn passes(operator: &Operator, cached: &Relocation) -> Result<Action> {
     let uid = cached.uid().unwrap_or_default();
     let mut relocation = newest(operator, &uid, cached);
+    if let Some(later) = later_look(operator, &uid, &relocation) {
+        return Ok(Action::requeue(later));
+    }
     operator.places.observe(&relocation, &operator.relocations);
     for _ in 0..PASS_LIMIT {
         match pass(operator, &uid, &relocation).await? {
@@ -100,10 +103,40 @@ async fn passes(operator: &Operator, cached: &Relocation) -> Result<Action> {
                 };
                 *relocation = live;
             }
+            Pass::Settled(None) if has_ended(&relocation) => {
+                // Most relocations have ended; what is known of them is read again should they go on.
+                operator.memories.forget(&uid);
+                operator.memories.change(&uid, |memory| memory.seen = true);
+                return Ok(Action::await_change());
+            }
             Pass::Settled(wake) => return Ok(wake.map_or_else(Action::await_change, requeue_at)),
         }
     }
     Err(ReconcileError::Overtaken)
+}
+
+/// How long ago a relocation has ended whose first look after a start can wait.
+const ENDED_LONG_AGO: SignedDuration = SignedDuration::from_mins(1);
+
+/// Over how many seconds the first looks at what has ended are spread.
+const FIRST_LOOKS_SECONDS: u32 = 20;
+
+/// After a start, what ended long ago and was answered lets the living go first: with thousands of them the reads of
+/// their first looks would hold up the rest. Whoever waits for the lock of one has it looked at before.
+fn later_look(operator: &Operator, uid: &str, relocation: &Relocation) -> Option<Duration> {
+    let status = relocation.status.as_ref()?;
+    let answered = status.observed_generation == relocation.metadata.generation;
+    let ended_at = status.finished_at.as_ref().filter(|_| status.has_ended() && answered)?;
+    if operator.memories.get(uid).seen || clock::now().duration_since(ended_at.0) < ENDED_LONG_AGO {
+        return None;
+    }
+    operator.memories.change(uid, |memory| memory.seen = true);
+    let spread = u32::from_str_radix(&short_hash(&[uid]), 16).unwrap_or(0) % (FIRST_LOOKS_SECONDS * 1000);
+    Some(Duration::from_millis(u64::from(spread)))
+}
+
+fn has_ended(relocation: &Relocation) -> bool {
+    relocation.status.as_ref().is_some_and(RelocationStatus::has_ended)
 }
 
 /// The cached object, or our own last write while the cache is still behind it.

@@ -378,7 +378,9 @@ impl Random {
             }
             9 => json!({ "recoveries": self.pick(&[json!(null), json!(0), json!(1), json!(2)]) }),
             10 => {
-                let mut failure = a_failure(&json!(present), self.pick(&["Aborted", "AttemptsExhausted"]));
+                // A failure stands before or in a step that can run; the schema knows no other.
+                let step = if present == Step::Completed { Step::Notifying } else { present };
+                let mut failure = a_failure(&json!(step), self.pick(&["Aborted", "AttemptsExhausted"]));
                 failure["message"] = json!("told again");
                 failure["id"] = json!(self.pick(&[FAILURE_ID, "IMPORTING-2-00000000"]));
                 self.pick(&[json!({ "failure": failure.clone() }), json!({ "status": "FAILURE", "failure": failure })])

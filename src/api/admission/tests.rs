@@ -176,8 +176,8 @@ fn a_recover_after_the_deadline_needs_a_larger_budget() {
     };
     assert_eq!(
         refusal(&late, with_budget(Some(600))),
-        "spec.recover: cannot recover IMPORTING-1-0badcafe: its 600 seconds are used up; \
-         raise activeDeadlineSeconds above that or clear it in the same change"
+        "spec.recover: cannot recover IMPORTING-1-0badcafe: its budget is used up; \
+         raise activeDeadlineSeconds above status.activeSeconds, or clear it, in the same change"
     );
     accepts(&late, with_budget(Some(601)));
     accepts(&late, with_budget(None));
@@ -244,8 +244,8 @@ fn an_abort_that_is_left_by_a_recover_in_vain_is_told_what_stands_in_its_way() {
     assert_eq!(
         refusal(&late, go_on),
         "spec.desiredState: cannot set desiredState to Active: the relocation was aborted; \
-         it cannot be recovered like this: its 600 seconds are used up; \
-         raise activeDeadlineSeconds above that or clear it in the same change"
+         it cannot be recovered like this: its budget is used up; \
+         raise activeDeadlineSeconds above status.activeSeconds, or clear it, in the same change"
     );
 }
 
