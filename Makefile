@@ -30,7 +30,7 @@ unit_tests := $(filter-out acceptance e2e faults,$(basename $(notdir $(wildcard 
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	test lint lint-format lint-clippy lint-scripts test-long test-unit test-acceptance test-faults test-e2e no-operator bench bench-record clean
+	test test-long test-model lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-faults test-e2e no-operator bench bench-record clean
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +106,10 @@ demo: install ## Move real data through six steps, stop at the fence, go on, com
 test: ## Run every suite and count (first time about 25 minutes)
 	@.ci/suites
 
+# The model as in test-unit, with wider bounds.
+test-model:
+	RELOCATION_MODEL=deep cargo test --locked --lib lifecycle::tests::model -- --nocapture --test-threads=1
+
 lint: lint-format lint-clippy lint-scripts ## Check format, clippy and shell scripts
 
 lint-format:
@@ -144,7 +148,7 @@ test-long: export RELOCATION_RACES ?= 2000
 test-long: export RELOCATION_WRITERS ?= 200
 test-long: export RELOCATION_KILLED_STEPS ?= 6
 test-long: export RELOCATION_LOSSES ?= 6
-test-long: test-acceptance test-faults ## Run the races and faults with full counts (about 20 minutes)
+test-long: test-model test-acceptance test-faults ## Run the model, races and faults with full counts
 
 test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
 	cargo test --locked --test e2e

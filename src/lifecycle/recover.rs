@@ -121,11 +121,11 @@ enum Obstacle {
     Missing(Effect),
 }
 
-fn waiting<'a, 's>(draft: Box<Draft<'a>>, message: String) -> Recovery<'a, 's> {
+fn waiting<'a>(draft: Box<Draft<'a>>, message: String) -> Recovery<'a, 'static> {
     Recovery::Ended(draft, Because::RecoverWaiting { message })
 }
 
-fn not_yet<'a, 's>(draft: Draft<'a>, effect: Effect) -> Recovery<'a, 's> {
+fn not_yet<'a>(draft: Draft<'a>, effect: Effect) -> Recovery<'a, 'static> {
     let wake = Some(draft.now);
     Recovery::NotYet(Box::new(draft.decide(Because::Failed, Some(effect), wake)))
 }

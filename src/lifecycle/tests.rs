@@ -11,6 +11,7 @@ mod job_readings;
 mod jobs;
 mod kstatus;
 mod launches;
+mod model;
 mod order;
 mod plans;
 mod projections;

@@ -316,9 +316,10 @@ async fn leftovers(operator: &Operator, namespace: &str, relocation: &Relocation
     let jobs = jobs.iter().filter(|job| job.metadata.deletion_timestamp.is_none());
     let jobs = jobs.map(|job| reference(job.name_any(), job.uid())).collect();
     let name = workspace_name(&relocation.name_any(), uid);
-    let claim = match operator.memories.get(uid).workspace_gone {
-        true => None,
-        false => operator.cluster.get::<PersistentVolumeClaim>(namespace, &name).await?,
+    let claim = if operator.memories.get(uid).workspace_gone {
+        None
+    } else {
+        operator.cluster.get::<PersistentVolumeClaim>(namespace, &name).await?
     };
     let claim = claim.filter(|claim| is_owned_by(claim, uid));
     if claim.is_none() {

@@ -3,12 +3,14 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::Config as ControllerConfig;
 use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::runtime::{Controller, WatchStreamExt};
 use kube::{Api, Client, Resource, ResourceExt};
@@ -134,11 +136,13 @@ pub async fn run(
         .watches_stream(plan_events, users_of_plan)
         .reconcile_on(nudged)
         .with_config(ControllerConfig::default().concurrency(settings.concurrency))
+        .trigger_backoff(Pause)
         .graceful_shutdown_on(shutdown.clone())
         .run(reconcile, error_policy, Arc::clone(&operator))
         .for_each(|_| async {});
     let judging = Controller::new(scoped::<GuardedPlan>(&client, &settings), watcher::Config::default())
         .with_config(ControllerConfig::default().concurrency(PLAN_CONCURRENCY))
+        .trigger_backoff(Pause)
         .graceful_shutdown_on(shutdown.clone())
         .run(judge_plan, plan_error_policy, operator)
         .for_each(|_| async {});
@@ -148,6 +152,24 @@ pub async fn run(
     let (served, (), ()) = tokio::join!(http::serve(listener, pages, shutdown), reconciling, judging);
     tracing::info!("stopped");
     served.map_err(RunError::Serve)
+}
+
+/// How long the watches of a controller pause after an error of one of them.
+///
+/// They share one back-off. The default doubles with every error of each, so that an outage of a few seconds would leave
+/// the operator deaf for minutes; two requests a second are no burden for an API server that is coming up.
+struct Pause;
+
+impl Iterator for Pause {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(500))
+    }
+}
+
+impl Backoff for Pause {
+    fn reset(&mut self) {}
 }
 
 fn scoped<K>(client: &Client, settings: &Settings) -> Api<K>

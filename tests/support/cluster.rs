@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -13,6 +13,8 @@ use relocation_operator::api::{Relocation, all_crds};
 use serde_json::json;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
+
+use super::record::is_finished;
 
 /// The node on which the pods of the tests stand. No real kubelet serves it.
 pub const STUB_NODE: &str = "relocation-stub";
@@ -157,13 +159,22 @@ async fn sweep(client: &Client) {
     }
 }
 
-/// Deletes a namespace without waiting for its end.
-///
-/// A pod of the stub kubelet would hold it up for its grace period: nobody else ends it.
+/// Deletes a namespace without waiting for its end. No pod is created there any more from then on.
 pub async fn delete_namespace(client: &Client, namespace: &str) {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let _ = namespaces.delete(namespace, &DeleteParams::background()).await;
-    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), namespace);
+    end_pods(client, namespace).await;
+}
+
+/// Ends every pod of a namespace whose stub kubelet is gone: nobody else does. The Job controller lets go of a pod only
+/// when it has ended, so a running one would hold its namespace up for ever.
+async fn end_pods(client: &Client, namespace: &str) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let Ok(listed) = pods.list(&ListParams::default()).await else { return };
+    let ended = Patch::Strategic(json!({ "status": { "phase": "Failed" } }));
+    for pod in listed.iter().filter(|pod| !is_finished(pod)) {
+        let _ = pods.patch_status(&pod.name_any(), &PatchParams::default(), &ended).await;
+    }
     let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
     let _ = pods.delete_collection(&at_once, &ListParams::default()).await;
 }
@@ -174,6 +185,7 @@ pub async fn await_deletions(client: &Client) {
     let listed = namespaces.list(&ListParams::default().labels(TEST_LABEL)).await.expect("namespaces");
     for namespace in listed.iter().filter(|namespace| namespace.metadata.deletion_timestamp.is_some()) {
         let (name, uid) = (namespace.name_any(), namespace.uid().unwrap_or_default());
+        end_pods(client, &name).await;
         let gone = await_condition(namespaces.clone(), &name, conditions::is_deleted(&uid));
         let waited = timeout(NAMESPACE_DEADLINE, gone).await;
         waited.unwrap_or_else(|_| panic!("the namespace {name} is not gone in time")).expect("a watch of namespaces");

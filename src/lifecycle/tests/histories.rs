@@ -21,6 +21,7 @@ fn an_edit() -> impl Strategy<Value = Edit> {
         1 => proptest::sample::select(vec![WhenLocked::Wait, WhenLocked::Fail]).prop_map(Edit::WhenLocked),
         1 => proptest::sample::select(vec![LateRequests::Refuse, LateRequests::Report]).prop_map(Edit::LateRequests),
         1 => any::<bool>().prop_map(Edit::BadParameter),
+        4 => Just(Edit::Recover),
     ]
 }
 
@@ -54,6 +55,7 @@ fn an_event() -> impl Strategy<Value = Event> {
         2 => (0_usize..8, manner).prop_map(|(job, manner)| Event::DeleteJob { job, manner }),
         1 => Just(Event::DeleteLease),
         1 => Just(Event::DeleteRelocation { relocation: 1 }),
+        1 => relocation().prop_map(|relocation| Event::Wipe { relocation }),
         1 => proptest::sample::select(vec![Event::PlanAppears, Event::PlanVanishes]),
         6 => prop_oneof![6 => 1_i64..15, 2 => 15_i64..40, 1 => Just(4000_i64)]
             .prop_map(|seconds| Event::Tick { seconds }),

@@ -6,8 +6,10 @@
 
 mod operators;
 mod promises;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -15,14 +17,18 @@ use serde_json::json;
 
 use super::fixtures::{a_spec, a_template, noon};
 use crate::api::{
-    AutoPause, DesiredState, LateRequests, Relocation, RelocationPlanSpec, RelocationSpec, Step, TaskResult,
-    WhenLocked, admission,
+    AutoPause, DesiredState, FailureReason, LateRequests, Relocation, RelocationPlanSpec, RelocationSpec,
+    RelocationStatus, StatusValue, Step, TaskResult, WhenLocked,
 };
 use crate::lifecycle::{JobFailure, JobSeen, Plan, PlanSeen};
-pub(super) use operators::Operator;
+pub(super) use operators::{Operator, Pending, Phase};
 pub(super) use promises::{Broken, Promise};
+use verdicts::admitted;
 
 pub(super) type Checked = Result<(), Broken>;
+
+/// How many versions of an object a stale reader may still see.
+const VERSIONS_KEPT: usize = 4;
 
 /// How long a deleted pod goes on.
 const GRACE_SECONDS: i64 = 30;
@@ -46,6 +52,20 @@ pub(super) enum Flaw {
     JudgesTheAbortFirst,
     /// The deadline is judged while the finished Job is not looked at.
     JudgesTheDeadlineFirst,
+    /// The status that is written has neither `Reconciling` nor `Stalled`.
+    WaitsInSilence,
+    /// A request that came too late is not answered.
+    AnswersNoLateRequest,
+    /// A recover gives two more attempts.
+    GivesTwoAttempts,
+    /// What an earlier life of a run has left behind is not looked for.
+    LooksForNoTraces,
+    /// A paused relocation does not see what is edited.
+    SleepsInPause,
+    /// Each status write comes with a finalizer.
+    SetsAFinalizer,
+    /// The Job's owner reference holds back the deletion of the relocation.
+    BlocksItsOwner,
 }
 
 /// Something that happens.
@@ -93,6 +113,10 @@ pub(super) enum Event {
     DeleteRelocation {
         relocation: usize,
     },
+    /// The whole status is removed.
+    Wipe {
+        relocation: usize,
+    },
     PlanAppears,
     PlanVanishes,
     Tick {
@@ -101,7 +125,7 @@ pub(super) enum Event {
 }
 
 /// An edit by a person.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Edit {
     Pause(Option<Step>),
     Cancel(Option<Step>),
@@ -112,10 +136,21 @@ pub(super) enum Edit {
     LateRequests(LateRequests),
     /// Sets or removes a parameter that the plan does not declare.
     BadParameter(bool),
+    /// One more attempt of the failure that stands, with all that is in its way cleared in the same change.
+    Recover,
+}
+
+/// What became of an edit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// There was nothing to change.
+    Unchanged,
+    Refused,
+    Stored,
 }
 
 /// How a pod ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Valid,
     Invalid,
@@ -128,7 +163,7 @@ pub(super) enum Outcome {
 }
 
 /// How somebody deletes a Job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
     /// The Job is gone at once, its pod ends within its grace period.
     Background,
@@ -143,6 +178,12 @@ pub(super) struct SimJob {
     pub name: String,
     pub uid: String,
     pub owner: usize,
+    pub launch: i64,
+    pub step: Step,
+    pub task: String,
+    pub attempt: i32,
+    /// What of it would hold back the deletion of its owner.
+    pub holds: Option<&'static str>,
     pub state: JobState,
     pub deleted_at: Option<Timestamp>,
     pub created_at: Timestamp,
@@ -176,7 +217,7 @@ pub(super) struct SimPod {
     pub job: String,
     pub job_uid: String,
     pub launch: i64,
-    /// Its Job was not named by the status when it was created: its sender was late.
+    /// Its Job was not named by the status when it was created, or had just been given up: its sender was late.
     pub stray: bool,
     pub finished: bool,
     pub deleted_at: Option<Timestamp>,
@@ -187,8 +228,8 @@ pub(super) struct SimPod {
 /// An object in the store, with the versions that a stale reader may still see.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
-    pub current: Relocation,
-    pub versions: Vec<Relocation>,
+    pub current: Arc<Relocation>,
+    pub versions: Vec<Arc<Relocation>>,
 }
 
 /// What really happened, for the promises.
@@ -196,31 +237,44 @@ pub(super) struct Stored {
 pub(super) struct Ledger {
     /// Fences that were stored before their step was entered, and still stand.
     pub standing: [BTreeSet<Step>; 2],
+    /// Requests that came too late and have not been answered: field and value.
+    pub owed: [BTreeMap<&'static str, Step>; 2],
+    /// The Jobs that a stored status has named, with their step and task.
+    pub named: [BTreeMap<String, (Step, String)>; 2],
     /// Launches recorded, and Jobs that really failed, by relocation, step and task.
     pub launches: BTreeMap<(usize, Step, String), i32>,
     pub failures: BTreeMap<(usize, Step, String), i32>,
+    /// Tasks whose success was stored, by relocation, step and task.
+    pub succeeded: BTreeSet<(usize, Step, String)>,
+    /// How many recoveries of entered steps were accepted, by step and task.
+    pub recovered: BTreeMap<(usize, Step, String), i32>,
+    /// The status was wiped while objects of the run exist, and nobody has recovered it since.
+    pub lost: [bool; 2],
     /// The highest fencing token a Job was created with.
     pub highest: [i64; 2],
     /// How many status writes were stored.
     pub writes: usize,
 }
 
+#[derive(Clone, Debug)]
 pub(super) struct World {
     pub now: Timestamp,
     pub flaw: Flaw,
     pub relocations: [Option<Stored>; 2],
-    pub plan: PlanSeen,
+    pub plan: Arc<PlanSeen>,
     pub lease: Option<usize>,
     /// Which Lease that is, and at which generation of its holder it was taken.
     pub lease_taken: (u64, i64),
     /// Frozen plans by relocation and name.
-    pub revisions: [BTreeMap<String, Plan>; 2],
+    pub revisions: [BTreeMap<String, Arc<Plan>>; 2],
     pub claims: [bool; 2],
     pub jobs: Vec<SimJob>,
     pub pods: Vec<SimPod>,
     pub operators: [Operator; 2],
     pub ledger: Ledger,
-    version: u64,
+    /// The plan that appears.
+    pub whole_plan: Arc<PlanSeen>,
+    pub version: u64,
 }
 
 /// Two tasks, an empty step, evidence, an automatic fence, another empty step, a task whose failure is ignored.
@@ -253,6 +307,12 @@ pub(super) fn uid_of(relocation: usize) -> String {
 impl World {
     /// Two relocations of one mutex, of different provenance, with an accepted plan and nothing done yet.
     pub fn new(flaw: Flaw) -> Self {
+        Self::with_plan(flaw, the_plan())
+    }
+
+    /// The same with another plan.
+    pub fn with_plan(flaw: Flaw, plan: Plan) -> Self {
+        let plan = Arc::new(PlanSeen::Accepted(Box::new(plan)));
         let relocation = |index: usize| {
             let mut spec = a_spec();
             spec.when_locked = WhenLocked::Wait;
@@ -265,13 +325,14 @@ impl World {
             relocation.metadata.generation = Some(1);
             relocation.metadata.resource_version = Some("1".to_owned());
             relocation.metadata.creation_timestamp = Some(Time(noon()));
+            let relocation = Arc::new(relocation);
             Some(Stored { current: relocation.clone(), versions: vec![relocation] })
         };
         Self {
             now: noon(),
             flaw,
             relocations: [relocation(0), relocation(1)],
-            plan: PlanSeen::Accepted(Box::new(the_plan())),
+            plan: plan.clone(),
             lease: None,
             lease_taken: (0, 0),
             revisions: [BTreeMap::new(), BTreeMap::new()],
@@ -280,6 +341,7 @@ impl World {
             pods: Vec::new(),
             operators: [Operator::new(0), Operator::new(-3)],
             ledger: Ledger::default(),
+            whole_plan: plan,
             version: 1,
         }
     }
@@ -287,7 +349,9 @@ impl World {
     /// Lets something happen, and judges what came of it.
     pub fn happen(&mut self, event: &Event) -> Checked {
         match *event {
-            Event::Edit { relocation, edit } => self.edit(relocation, edit),
+            Event::Edit { relocation, edit } => {
+                self.edit(relocation, edit);
+            }
             Event::Observe { operator, relocation, behind } => self.observe(operator, relocation, behind)?,
             Event::Record { operator } => self.record(operator)?,
             Event::Act { operator } => self.act(operator)?,
@@ -303,41 +367,63 @@ impl World {
                 }
             }
             Event::DeleteLease => self.delete_lease(),
-            Event::DeleteRelocation { relocation } => self.delete_relocation(relocation),
-            Event::PlanAppears => self.plan = PlanSeen::Accepted(Box::new(the_plan())),
-            Event::PlanVanishes => self.plan = PlanSeen::Missing,
+            Event::DeleteRelocation { relocation } => self.delete_relocation(relocation)?,
+            Event::Wipe { relocation } => self.wipe(relocation),
+            Event::PlanAppears => self.plan = self.whole_plan.clone(),
+            Event::PlanVanishes => self.plan = Arc::new(PlanSeen::Missing),
             Event::Tick { seconds } => self.tick(seconds),
         }
         self.one_at_a_time()
     }
 
-    pub fn edit(&mut self, relocation: usize, edit: Edit) {
-        let Some(stored) = &self.relocations[relocation] else { return };
+    pub fn edit(&mut self, relocation: usize, edit: Edit) -> Answer {
+        let Some(stored) = &self.relocations[relocation] else { return Answer::Unchanged };
         let old = stored.current.clone();
-        let mut new = old.clone();
-        change(&mut new.spec, edit);
-        if new.spec == old.spec {
-            return;
+        let mut spec = old.spec.clone();
+        change(&mut spec, edit, old.status.as_ref());
+        if spec == old.spec {
+            return Answer::Unchanged;
         }
+        let mut new = Relocation { spec, ..(*old).clone() };
         new.metadata.generation = new.metadata.generation.map(|generation| generation + 1);
         if admitted(&old, &new).is_err() {
-            return;
+            return Answer::Refused;
         }
         let status = old.status.clone().unwrap_or_default();
         let standing = &mut self.ledger.standing[relocation];
         if new.spec.pause_at_step != old.spec.pause_at_step {
             *standing = new.spec.pause_at_step.into_iter().filter(|step| !status.is_behind(*step)).collect();
         }
+        let failed = status.status == Some(StatusValue::Failure);
+        let (pause, cancel) = (new.spec.pause_at_step, new.spec.cancel_at_step.filter(|_| !failed));
+        let asked = [
+            ("pauseAtStep", pause, new.spec.pause_at_step != old.spec.pause_at_step),
+            ("cancelAtStep", cancel, new.spec.cancel_at_step != old.spec.cancel_at_step),
+        ];
+        let owed = &mut self.ledger.owed[relocation];
+        for (field, wanted, _) in asked.into_iter().filter(|(.., changed)| *changed) {
+            owed.remove(field);
+            owed.extend(wanted.filter(|step| status.is_behind(*step)).map(|step| (field, step)));
+        }
         self.store(relocation, new);
+        Answer::Stored
     }
 
     /// Stores an object as its next version.
     fn store(&mut self, relocation: usize, mut object: Relocation) {
         self.version += 1;
         object.metadata.resource_version = Some(self.version.to_string());
+        if let Some(status) = &object.status
+            && let (Some(job), Some(step)) = (&status.job, status.step)
+        {
+            let task = status.task.clone().unwrap_or_default();
+            self.ledger.named[relocation].entry(job.clone()).or_insert((step, task));
+        }
         if let Some(stored) = &mut self.relocations[relocation] {
-            stored.current = object.clone();
-            stored.versions.push(object);
+            stored.current = Arc::new(object);
+            stored.versions.push(stored.current.clone());
+            let surplus = stored.versions.len().saturating_sub(VERSIONS_KEPT);
+            stored.versions.drain(..surplus);
         }
     }
 
@@ -433,11 +519,28 @@ impl World {
         }
     }
 
-    fn delete_relocation(&mut self, relocation: usize) {
+    /// Promise 5: it is gone at once, in whatever state; nothing of ours is waited for.
+    fn delete_relocation(&mut self, relocation: usize) -> Checked {
+        promises::nothing_holds_it(self, relocation)?;
         self.relocations[relocation] = None;
         while let Some(index) = self.jobs.iter().position(|job| job.owner == relocation) {
             self.delete_job(index, Manner::Background);
         }
+        Ok(())
+    }
+
+    /// Somebody removes the whole status, which the API server allows.
+    fn wipe(&mut self, relocation: usize) {
+        let Some(stored) = &self.relocations[relocation] else { return };
+        let old = stored.current.clone();
+        let new = Relocation { status: None, ..(*old).clone() };
+        if old.status.is_none() || admitted(&old, &new).is_err() {
+            return;
+        }
+        self.ledger.forget_what_the_traces_hide(relocation, &self.jobs);
+        self.ledger.lost[relocation] = !self.revisions[relocation].is_empty() || self.claims[relocation];
+        self.ledger.owed[relocation].clear();
+        self.store(relocation, new);
     }
 
     pub fn status(&self, relocation: usize) -> crate::api::RelocationStatus {
@@ -446,8 +549,21 @@ impl World {
     }
 }
 
-fn change(spec: &mut RelocationSpec, edit: Edit) {
+fn change(spec: &mut RelocationSpec, edit: Edit, status: Option<&RelocationStatus>) {
     match edit {
+        Edit::Recover => {
+            let Some((status, failure)) = status.and_then(|status| Some((status, status.failure.as_ref()?))) else {
+                return;
+            };
+            spec.recover = Some(failure.id.clone());
+            if spec.desired_state == DesiredState::Aborted {
+                spec.desired_state = DesiredState::Active;
+            }
+            spec.cancel_at_step.take_if(|step| !status.entered && status.step == Some(*step));
+            if failure.reason == FailureReason::DeadlineExceeded {
+                spec.active_deadline_seconds = None;
+            }
+        }
         Edit::Pause(step) => spec.pause_at_step = step,
         Edit::Cancel(step) => spec.cancel_at_step = step,
         Edit::AutoPause(value) => spec.auto_pause = value,
@@ -460,11 +576,4 @@ fn change(spec: &mut RelocationSpec, edit: Edit) {
         }
         Edit::BadParameter(false) => spec.parameters.clear(),
     }
-}
-
-/// The API server's own rules.
-fn admitted(old: &Relocation, new: &Relocation) -> Result<(), String> {
-    let json = |relocation| serde_json::to_value(relocation).expect("a relocation is JSON");
-    admission::check(Some(&json(old)), &json(new))
-        .map_err(|refusals| refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
 }

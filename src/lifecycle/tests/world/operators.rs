@@ -1,6 +1,7 @@
 //! The two operators: observe with the real judgement, record with a precondition, act.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use k8s_openapi::jiff::SignedDuration;
 
@@ -10,6 +11,9 @@ use crate::lifecycle::{
     Decision, Effect, Facet, JobRead, JobSeen, Leftovers, LiveJob, LockSeen, MutexUse, PlaceSeen, Plan, PodSeen,
     Snapshot, SourceSeen, Trace, WorkspaceSeen, build_job, decide,
 };
+
+/// From when on after its record a Job that is not there may be given up.
+const CREATION_GRACE: SignedDuration = SignedDuration::from_secs(10);
 
 /// One operator process: what it remembers, and the pass it is in.
 #[derive(Clone, Debug)]
@@ -22,19 +26,19 @@ pub(in super::super) struct Operator {
     pub skew: i64,
     pub pending: Option<Pending>,
     /// For [`Flaw::ConsumesTheFence`]: it has paused at a fence.
-    paused_once: bool,
+    pub paused_once: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(in super::super) struct Pending {
     pub relocation: usize,
     /// The copy that was observed.
-    pub copy: Relocation,
+    pub copy: Arc<Relocation>,
     /// The named Job as it was seen, before any flaw hid it.
     pub seen: JobSeen,
     /// The named Job as it really was at that moment.
     pub truth: JobSeen,
-    pub decision: Decision,
+    pub decision: Arc<Decision>,
     pub phase: Phase,
 }
 
@@ -46,7 +50,29 @@ pub(in super::super) enum Phase {
     Recorded,
 }
 
+impl Pending {
+    /// Whether there is anything to store or to do.
+    pub fn changes_anything(&self) -> bool {
+        let stored = self.copy.status.as_ref();
+        let same = stored.map_or_else(
+            || self.decision.status == RelocationStatus::default(),
+            |status| *status == self.decision.status,
+        );
+        self.decision.effect.is_some() || !same
+    }
+}
+
 impl Operator {
+    /// Whether both are idle and know the same.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let seen = |operator: &Self| -> Vec<(String, std::mem::Discriminant<JobState>)> {
+            operator.jobs.iter().map(|job| (job.uid.clone(), std::mem::discriminant(&job.state))).collect()
+        };
+        let idle = self.pending.is_none() && other.pending.is_none();
+        let alike = (self.skew, self.paused_once, &self.known) == (other.skew, other.paused_once, &other.known);
+        idle && alike && seen(self) == seen(other)
+    }
+
     pub fn new(skew: i64) -> Self {
         Self { jobs: Vec::new(), known: BTreeSet::new(), skew, pending: None, paused_once: false }
     }
@@ -64,8 +90,7 @@ impl World {
         self.operators[operator].jobs.clone_from(&self.jobs);
         self.observe(operator, relocation, 0)?;
         let Some(pending) = &self.operators[operator].pending else { return Ok(false) };
-        let changes = pending.decision.effect.is_some()
-            || pending.decision.status != pending.copy.status.clone().unwrap_or_default();
+        let changes = pending.changes_anything();
         let clock = self.clock(operator);
         let due = pending.decision.wake.is_some_and(|wake| wake <= clock);
         if due && !changes {
@@ -98,9 +123,12 @@ impl World {
         if let (JobSeen::Live { .. }, Some(name)) = (&seen, &status.job) {
             self.operators[operator].known.insert(name.clone());
         }
-        let mut told = copy.clone();
+        let mut told = (*copy).clone();
         if self.flaw == Flaw::ConsumesTheFence && self.operators[operator].paused_once {
             told.spec.pause_at_step = None;
+        }
+        if self.flaw == Flaw::SleepsInPause && status.status == Some(StatusValue::Pause) {
+            told.spec.pause_at_step = status.pause.as_ref().map(|pause| pause.step);
         }
         let truth = self.live_job(operator, status.job.as_deref());
         let mut decision = self.judge(operator, relocation, &told, &seen);
@@ -111,6 +139,19 @@ impl World {
         if self.flaw == Flaw::CountsTwice && backs_off {
             decision.status.attempt = decision.status.attempt.map(|attempt| attempt + 1);
         }
+        if self.flaw == Flaw::WaitsInSilence {
+            decision
+                .status
+                .conditions
+                .retain(|condition| !["Reconciling", "Stalled"].contains(&condition.type_.as_str()));
+        }
+        if self.flaw == Flaw::AnswersNoLateRequest {
+            decision.status.late.clone_from(&status.late);
+        }
+        if self.flaw == Flaw::GivesTwoAttempts && decision.status.recoveries > status.recoveries {
+            decision.status.attempt_limit = decision.status.attempt_limit.map(|limit| limit + 1);
+        }
+        let decision = Arc::new(decision);
         self.operators[operator].pending =
             Some(Pending { relocation, copy, seen, truth, decision, phase: Phase::Decided });
         Ok(())
@@ -149,7 +190,14 @@ impl World {
             | Flaw::ForgetsThePrecondition
             | Flaw::ConsumesTheFence
             | Flaw::CountsTwice
-            | Flaw::SkipsQuiet => false,
+            | Flaw::SkipsQuiet
+            | Flaw::WaitsInSilence
+            | Flaw::AnswersNoLateRequest
+            | Flaw::GivesTwoAttempts
+            | Flaw::LooksForNoTraces
+            | Flaw::SleepsInPause
+            | Flaw::SetsAFinalizer
+            | Flaw::BlocksItsOwner => false,
         };
         let hide = |job: JobSeen| match job {
             JobSeen::Succeeded | JobSeen::Failed(_) if hidden => {
@@ -161,7 +209,7 @@ impl World {
         let job = hide(seen.clone());
         let mut snapshot = Snapshot {
             relocation: copy,
-            plan: self.plan.clone(),
+            plan: (*self.plan).clone(),
             frozen: None,
             job,
             job_read: JobRead::Cached,
@@ -182,7 +230,7 @@ impl World {
             place: None,
             leftovers: None,
         };
-        for _ in 0..8 {
+        for _ in 0..16 {
             match decide(&snapshot, self.clock(operator)) {
                 Ok(decision) => return decision,
                 Err(Facet::Job) => {
@@ -215,14 +263,25 @@ impl World {
         let recoveries = status.recoveries.unwrap_or(0) + more;
         let derived = revision_name(&super::name_of(relocation), &uid_of(relocation), recoveries);
         let in_use = status.plan.as_ref().filter(|_| more == 0).map(|plan| plan.revision.clone());
-        self.revisions[relocation].get(&in_use.unwrap_or(derived)).cloned()
+        self.revisions[relocation].get(&in_use.unwrap_or(derived)).map(|plan| (**plan).clone())
     }
 
-    /// What exists under the label of the run's uuid.
+    /// What exists under the label of the run's uuid, the newest launch first.
     fn traces(&self, relocation: usize) -> Vec<Trace> {
+        if self.flaw == Flaw::LooksForNoTraces {
+            return Vec::new();
+        }
+        let mut jobs: Vec<_> = self.jobs.iter().filter(|job| job.owner == relocation).collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.launch));
+        let jobs = jobs.into_iter().map(|job| Trace::Job {
+            step: job.step,
+            task: job.task.clone(),
+            attempt: job.attempt,
+            launch: job.launch,
+        });
         let revisions = self.revisions[relocation].iter().map(|_| Trace::Revision);
         let claims = self.claims[relocation].then_some(Trace::Other);
-        revisions.chain(claims).collect()
+        jobs.chain(revisions).chain(claims).collect()
     }
 
     fn pods_of(&self, job: &str) -> Vec<PodSeen> {
@@ -292,8 +351,10 @@ impl World {
             return Ok(());
         }
         if changes {
-            let mut new = old.clone();
-            new.status = Some(pending.decision.status.clone());
+            let mut new = Relocation { status: Some(pending.decision.status.clone()), ..(*old).clone() };
+            if self.flaw == Flaw::SetsAFinalizer {
+                new.metadata.finalizers = Some(vec![format!("{}/tidy", crate::api::GROUP)]);
+            }
             self.judge_write(&pending, &old, &new)?;
             match admitted(&old, &new) {
                 Ok(()) => self.store(pending.relocation, new),
@@ -344,11 +405,14 @@ impl World {
             }
             Some(Effect::CreateWorkspace(_)) => self.claims[relocation] = true,
             Some(Effect::FreezePlan { plan, revision }) => {
-                self.revisions[relocation].entry(revision.clone()).or_insert_with(|| (**plan).clone());
+                self.revisions[relocation].entry(revision.clone()).or_insert_with(|| Arc::new((**plan).clone()));
             }
             Some(Effect::CleanUp(_)) => {}
             Some(Effect::CreateJob(plan)) => {
-                let job = build_job(&pending.copy, &pending.decision.status, plan).expect("a Job of the plan");
+                let mut job = build_job(&pending.copy, &pending.decision.status, plan).expect("a Job of the plan");
+                if self.flaw == Flaw::BlocksItsOwner {
+                    job["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = true.into();
+                }
                 return self.create_job(operator, relocation, &pending.decision.status, &job);
             }
             Some(Effect::DeleteJobs(jobs)) => {
@@ -378,7 +442,9 @@ impl World {
         if self.relocations[relocation].is_none() || self.jobs.iter().any(|job| job.name == name) {
             return Ok(());
         }
-        let stray = self.status(relocation).job.as_deref() != Some(name.as_str());
+        // Whoever is so late may meet another operator that has just given this launch up.
+        let late = status.launched_at.as_ref().is_some_and(|at| self.now.duration_since(at.0) >= CREATION_GRACE);
+        let stray = late || self.status(relocation).job.as_deref() != Some(name.as_str());
         self.judge_creation(relocation, status, stray)?;
         let launch = status.launch.expect("a launch");
         let uid = format!("{name}-{}", self.version);
@@ -387,6 +453,11 @@ impl World {
             name: name.clone(),
             uid: uid.clone(),
             owner: relocation,
+            launch,
+            step: status.step.expect("a step"),
+            task: status.task.clone().unwrap_or_default(),
+            attempt: status.attempt.unwrap_or(1),
+            holds: super::promises::what_holds_its_owner(job),
             state: JobState::Live,
             deleted_at: None,
             created_at: self.now,
@@ -422,7 +493,18 @@ impl World {
 
     /// Everybody stops editing, every fence opens, every pod ends well: whatever has not failed must succeed.
     pub(in super::super) fn run_to_the_end(&mut self) -> Checked {
-        use super::{Edit, Event, Outcome};
+        self.stop_disturbing()?;
+        for _ in 0..120 {
+            if self.go_on()? {
+                return Ok(());
+            }
+        }
+        self.never_ends()
+    }
+
+    /// The last edits and crashes: from here on nobody does anything but what helps.
+    pub(in super::super) fn stop_disturbing(&mut self) -> Checked {
+        use super::{Edit, Event};
         use crate::api::AutoPause;
         self.happen(&Event::PlanAppears)?;
         for operator in 0..2 {
@@ -435,22 +517,31 @@ impl World {
             self.edit(relocation, Edit::Budget(None));
             self.edit(relocation, Edit::Desire(DesiredState::Active));
         }
-        for _ in 0..120 {
-            self.settle()?;
-            let busy = |index: &usize| self.relocations[*index].is_some() && !self.status(*index).has_ended();
-            if (0..2).all(|index| !busy(&index)) && self.pods.iter().all(|pod| pod.finished) {
-                return self.all_is_given_back();
-            }
-            for relocation in 0..2 {
-                // Refused while IN_PROGRESS, so it is tried until it can be.
-                self.edit(relocation, Edit::BadParameter(false));
-            }
-            let running: Vec<usize> = (0..self.pods.len()).filter(|index| !self.pods[*index].finished).collect();
-            match running.last() {
-                Some(pod) => self.finish(*pod, Outcome::Valid),
-                None => self.happen(&Event::Tick { seconds: 11 })?,
-            }
+        Ok(())
+    }
+
+    /// One stretch on the way to the end; whether it is reached, with everything given back.
+    pub(in super::super) fn go_on(&mut self) -> Result<bool, Broken> {
+        use super::{Edit, Event, Outcome};
+        self.settle()?;
+        let busy = |index: &usize| self.relocations[*index].is_some() && !self.status(*index).has_ended();
+        if (0..2).all(|index| !busy(&index)) && self.pods.iter().all(|pod| pod.finished) {
+            self.all_is_given_back()?;
+            return Ok(true);
         }
+        for relocation in 0..2 {
+            // Refused while IN_PROGRESS, so it is tried until it can be.
+            self.edit(relocation, Edit::BadParameter(false));
+        }
+        let running: Vec<usize> = (0..self.pods.len()).filter(|index| !self.pods[*index].finished).collect();
+        match running.last() {
+            Some(pod) => self.finish(*pod, Outcome::Valid),
+            None => self.happen(&Event::Tick { seconds: 11 })?,
+        }
+        Ok(false)
+    }
+
+    pub(in super::super) fn never_ends(&self) -> Checked {
         let standing: Vec<_> = (0..2).map(|index| self.status(index)).collect();
         Err(Broken::new(Promise::Liveness, format!("it does not end: {standing:#?}")))
     }

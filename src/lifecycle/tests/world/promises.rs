@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::operators::Pending;
-use super::{Checked, Outcome, World};
+use super::{Checked, Ledger, Outcome, SimJob, World};
 use crate::api::{
     AutoPause, ConditionType, FailureReason, Relocation, RelocationStatus, StatusValue, Step, TaskStatus, WorkState,
     find_condition,
@@ -19,8 +19,10 @@ pub(in super::super) enum Promise {
     OneAtATime,
     /// Nothing is repeated that succeeded, and no failure is counted twice.
     NothingTwice,
-    /// Every ending has a reason, every waiting too.
+    /// Every ending has a reason, every waiting too, and every request gets an answer.
     Reasons,
+    /// Deleting always works.
+    Deleting,
     /// What a Job's end said is written down before anything else is judged.
     FoldFirst,
     /// A Job is created only after the status has named it.
@@ -74,11 +76,7 @@ impl World {
         if self.ledger.standing[relocation].contains(&step) {
             return broken(Promise::Pause, format!("a Job of {step} starts while an accepted fence stands there"));
         }
-        let stored = self.relocations[relocation].as_ref().expect("it was looked up");
-        let recorded = stored
-            .versions
-            .iter()
-            .any(|version| version.status.as_ref().is_some_and(|known| known.job.is_some() && known.job == status.job));
+        let recorded = status.job.as_ref().is_some_and(|job| self.ledger.named[relocation].contains_key(job));
         if !recorded {
             return broken(Promise::IntentFirst, "a Job is created that no stored status has named");
         }
@@ -104,10 +102,7 @@ impl World {
             Outcome::Invalid | Outcome::NoVerdict | Outcome::Unread | Outcome::Exit(_) | Outcome::TimedOut => true,
         };
         let (owner, name) = (self.jobs[job].owner, self.jobs[job].name.clone());
-        let Some(stored) = self.relocations[owner].as_ref().filter(|_| costs) else { return };
-        let mut statuses = stored.versions.iter().filter_map(|version| version.status.as_ref());
-        let named = statuses.rfind(|status| status.job.as_ref() == Some(&name));
-        if let Some((step, task)) = named.and_then(|status| Some((status.step?, status.task.clone()?))) {
+        if costs && let Some((step, task)) = self.ledger.named[owner].get(&name).cloned() {
             *self.ledger.failures.entry((owner, step, task)).or_default() += 1;
         }
     }
@@ -117,11 +112,34 @@ impl World {
         self.ledger.writes += 1;
         let relocation = pending.relocation;
         let spec = &old.spec;
+        self.late_requests_are_answered(relocation, old, new)?;
         let (old, new) = (old.status.clone().unwrap_or_default(), new.status.clone().unwrap_or_default());
         self.fences_hold(relocation, spec, &old, &new)?;
         self.nothing_twice(relocation, &old, &new)?;
         fold_comes_first(pending, &old, &new)?;
         reasons_are_told(&new)
+    }
+
+    /// A request for a step that is behind is answered by the write that has seen it.
+    fn late_requests_are_answered(&mut self, relocation: usize, old: &Relocation, new: &Relocation) -> Checked {
+        let Some(after) = new.status.as_ref().filter(|after| after.observed_generation == old.metadata.generation)
+        else {
+            return Ok(());
+        };
+        let owed = std::mem::take(&mut self.ledger.owed[relocation]);
+        let answered = |field: &str, step: Step| {
+            after
+                .late
+                .as_ref()
+                .is_some_and(|late| late.field == field && late.value == step.as_str() && !late.why.is_empty())
+        };
+        // Of two late requests of one edit the last one is shown.
+        match owed.first_key_value() {
+            Some((field, step)) if !owed.iter().any(|(field, step)| answered(field, *step)) => {
+                broken(Promise::Reasons, format!("{field}: {step} came too late, and nobody answers"))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn fences_hold(
@@ -148,6 +166,29 @@ impl World {
         Ok(())
     }
 
+    /// An accepted recover gives exactly one more attempt, and nothing else gives any.
+    fn recovers_are_exact(&mut self, relocation: usize, old: &RelocationStatus, new: &RelocationStatus) -> Checked {
+        let grown = new.recoveries.unwrap_or(0) - old.recoveries.unwrap_or(0);
+        let same_task = (old.step, &old.task) == (new.step, &new.task) && old.entered && new.entered;
+        let (Some(failure), true) = (&old.failure, grown > 0) else {
+            if same_task && old.attempt_limit.is_some() && new.attempt_limit > old.attempt_limit {
+                return broken(Promise::NothingTwice, "a task gets more attempts without a recover");
+            }
+            return Ok(());
+        };
+        self.ledger.lost[relocation] = false;
+        if let (true, Some(attempt), Some(task)) = (failure.entered, old.attempt, &failure.task) {
+            let key = (relocation, failure.step, task.clone());
+            *self.ledger.recovered.entry(key).or_default() += 1;
+            let one_more = Some(attempt + 1);
+            if new.attempt_limit != one_more || new.attempt != one_more {
+                let how = format!("a recover of attempt {attempt} allows attempts up to {:?}", new.attempt_limit);
+                return broken(Promise::NothingTwice, how);
+            }
+        }
+        Ok(())
+    }
+
     fn nothing_twice(&mut self, relocation: usize, old: &RelocationStatus, new: &RelocationStatus) -> Checked {
         for record in &old.steps {
             for task in record.tasks.iter().filter(|task| task.state == WorkState::Succeeded) {
@@ -157,8 +198,20 @@ impl World {
                 }
             }
         }
+        for record in &new.steps {
+            let succeeded = record.tasks.iter().filter(|task| task.state == WorkState::Succeeded);
+            let keys = succeeded.map(|task| (relocation, record.name, task.name.clone()));
+            self.ledger.succeeded.extend(keys);
+        }
+        self.recovers_are_exact(relocation, old, new)?;
         let launched = new.job.is_some() && new.job != old.job;
         let (Some(step), Some(task), true) = (new.step, new.task.clone(), launched) else { return Ok(()) };
+        if self.ledger.lost[relocation] {
+            return broken(Promise::NothingTwice, format!("{step}/{task} runs although the status was lost"));
+        }
+        if self.ledger.succeeded.contains(&(relocation, step, task.clone())) {
+            return broken(Promise::NothingTwice, format!("{step}/{task} runs again after it has succeeded"));
+        }
         if new.launch <= old.launch {
             return broken(Promise::NothingTwice, "a launch without a new fencing token");
         }
@@ -166,7 +219,8 @@ impl World {
         let launches = self.ledger.launches.entry(key.clone()).or_default();
         let failures = self.ledger.failures.get(&key).copied().unwrap_or(0);
         // Each attempt after the first needs a failure, or three Jobs that were lost.
-        let allowed = 1 + failures + (*launches - failures).max(0) / 3;
+        let recovered = self.ledger.recovered.get(&key).copied().unwrap_or(0);
+        let allowed = 1 + failures + recovered + (*launches - failures).max(0) / 3;
         *launches += 1;
         let attempt = new.attempt.unwrap_or(0);
         if attempt > allowed {
@@ -180,6 +234,40 @@ impl World {
             );
         }
         Ok(())
+    }
+}
+
+impl Ledger {
+    /// After a wipe the newest Job tells where the run stood; what it hides may be done again, by a person's wish.
+    pub(super) fn forget_what_the_traces_hide(&mut self, relocation: usize, jobs: &[SimJob]) {
+        let newest = jobs.iter().filter(|job| job.owner == relocation).max_by_key(|job| job.launch);
+        let shown = newest.map(|job| (job.step, job.task.clone()));
+        self.succeeded.retain(|(owner, step, task)| {
+            *owner != relocation || shown.as_ref().is_some_and(|(at, name)| step < at || (step == at && task != name))
+        });
+    }
+}
+
+/// What of a Job as it is created would hold back the deletion of its owner, or of the namespace.
+pub(super) fn what_holds_its_owner(job: &serde_json::Value) -> Option<&'static str> {
+    let metadata = &job["metadata"];
+    let owners = metadata["ownerReferences"].as_array().map_or(&[][..], Vec::as_slice);
+    if owners.iter().any(|owner| owner["blockOwnerDeletion"] == true) {
+        return Some("blockOwnerDeletion");
+    }
+    metadata["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty()).then_some("a finalizer")
+}
+
+/// Promise 5: neither the relocation nor one of its Jobs has anything that a delete would wait for.
+pub(super) fn nothing_holds_it(world: &World, relocation: usize) -> Checked {
+    let Some(stored) = &world.relocations[relocation] else { return Ok(()) };
+    if let Some(finalizer) = stored.current.metadata.finalizers.iter().flatten().next() {
+        return broken(Promise::Deleting, format!("the delete waits for the finalizer {finalizer}"));
+    }
+    let held = world.jobs.iter().filter(|job| job.owner == relocation).find_map(|job| Some((&job.name, job.holds?)));
+    match held {
+        Some((job, by)) => broken(Promise::Deleting, format!("the delete waits for the Job {job}, by {by}")),
+        None => Ok(()),
     }
 }
 
