@@ -7,6 +7,7 @@
     clippy::disallowed_methods,
     clippy::duration_suboptimal_units,
     clippy::redundant_closure_for_method_calls,
+    clippy::struct_field_names,
     reason = "a test writes as people and kubelets do, and starts what it needs"
 )]
 

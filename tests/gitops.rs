@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 /// Where the generated part of the page begins and ends.
 const GENERATED: (&str, &str) = ("<!-- argocd-cm: begin -->\n", "<!-- argocd-cm: end -->\n");
 
-/// One row of the table in `gitops/states.yaml`.
+/// One row of the table in `gitops/states.yaml`; its fields are the columns.
+#[allow(clippy::struct_field_names, reason = "a row of states names its state")]
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {

@@ -27,9 +27,9 @@ fn every_rule_refuses_some_generated_writes_and_lets_others_through() {
             serde_json::from_value::<Relocation>(new.clone()).unwrap_or_else(|error| panic!("{write}: {error}"));
             let refusals = admission::check(Some(&old), &new).err().unwrap_or_default();
             if refusals.is_empty() {
-                accepted += 1
+                accepted += 1;
             } else {
-                refused += 1
+                refused += 1;
             }
             let mut said = vec![0; marks.len()];
             for refusal in &refusals {

@@ -121,11 +121,11 @@ enum Obstacle {
     Missing(Effect),
 }
 
-fn waiting<'a>(draft: Box<Draft<'a>>, message: String) -> Recovery<'a, 'static> {
+fn waiting(draft: Box<Draft<'_>>, message: String) -> Recovery<'_, 'static> {
     Recovery::Ended(draft, Because::RecoverWaiting { message })
 }
 
-fn not_yet<'a>(draft: Draft<'a>, effect: Effect) -> Recovery<'a, 'static> {
+fn not_yet(draft: Draft<'_>, effect: Effect) -> Recovery<'_, 'static> {
     let wake = Some(draft.now);
     Recovery::NotYet(Box::new(draft.decide(Because::Failed, Some(effect), wake)))
 }

@@ -7,6 +7,7 @@
 //! Nothing here sleeps: every wait is for a change that a watch reports, with a deadline.
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part of the harness")]
+#![allow(clippy::needless_pass_by_value, reason = "a test writes its JSON where it hands it over")]
 
 mod amounts;
 mod builders;

@@ -350,8 +350,8 @@ pub(super) fn ours() -> LockSeen {
 }
 
 /// The effect that gives that lock back.
-pub(super) fn release() -> Option<crate::lifecycle::Effect> {
-    Some(crate::lifecycle::Effect::ReleaseLock { uid: "lease-uid".to_owned() })
+pub(super) fn release() -> crate::lifecycle::Effect {
+    crate::lifecycle::Effect::ReleaseLock { uid: "lease-uid".to_owned() }
 }
 
 /// A pod that runs.

@@ -46,6 +46,7 @@ fn with_parameter(scene: Scene, value: &str) -> Scene {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "the Job as it is sent, in one piece")]
 fn a_job_as_a_whole() {
     let scene = with_workspace(with_template(
         Step::Importing,
@@ -386,18 +387,17 @@ fn expanded(value: &str, variables: &[(String, String)]) -> String {
                 text.push('$');
                 &after[1..]
             }
-            Some('(') => match after.split_once(')') {
-                Some((name, behind)) => {
+            Some('(') => {
+                if let Some((name, behind)) = after.split_once(')') {
                     let name = &name[1..];
                     let known = variables.iter().rev().find(|(known, _)| known == name);
                     text.push_str(&known.map_or_else(|| format!("$({name})"), |(_, value)| value.clone()));
                     behind
-                }
-                None => {
+                } else {
                     text.push_str("$(");
                     &after[1..]
                 }
-            },
+            }
             Some(first) => {
                 text.push('$');
                 text.push(first);

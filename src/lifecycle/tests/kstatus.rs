@@ -8,11 +8,11 @@ use std::fmt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::fixtures::{Scene, a_pod, a_relocation};
+use super::fixtures::{Scene, a_pod, a_relocation, ours};
 use super::histories::a_scene;
 use super::world::{Edit, Event, Flaw, Outcome, World};
 use crate::api::{AutoPause, AutoPauseAtStep, DesiredState, Readiness, Relocation, StatusValue, Step, WhenLocked, crd};
-use crate::lifecycle::{Because, CreateRefusal, Decision, JobSeen, LockSeen, MutexUse, PlanSeen, WorkspaceSeen};
+use crate::lifecycle::{Because, CreateRefusal, Decision, JobSeen, MutexUse, PlanSeen, WorkspaceSeen};
 
 /// What kstatus can say of an object that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +89,12 @@ fn needs_a_person(because: &Because) -> bool {
         | Because::RevisionMissing { .. }
         | Because::WorkspaceTaken { .. }
         | Because::LockLost { .. }
+        | Because::RecoverWaiting { .. }
         | Because::Failed => true,
         Because::Deleted
         | Because::Starting
         | Because::WaitingForLock { .. }
+        | Because::WaitingForPlace { .. }
         | Because::WaitingForPods { .. }
         | Because::DeletingStrays { .. }
         | Because::PassedThrough
@@ -159,6 +161,7 @@ fn changed(scene: Scene, edit: impl FnOnce(&mut Scene, k8s_openapi::jiff::Timest
 }
 
 /// Every reason there is, and what kstatus makes of it.
+#[expect(clippy::too_many_lines, reason = "one row for each reason")]
 fn every_reason() -> Vec<(&'static str, Scene, Verdict)> {
     use Verdict::{Current, Failed, InProgress, Terminating};
     let running = || a_relocation().at(Step::Importing);
@@ -200,7 +203,7 @@ fn every_reason() -> Vec<(&'static str, Scene, Verdict)> {
         (
             "WorkspaceTaken",
             a_relocation().planned(|plan| plan.workspace = Some(a_workspace())).with(|scene| {
-                scene.lock = LockSeen::Ours;
+                scene.lock = ours();
                 scene.workspace = WorkspaceSeen::Foreign;
             }),
             Failed,

@@ -49,7 +49,7 @@ fn a_recover_that_fails_again_fails_at_once_with_a_new_id() {
     assert_eq!((failure.reason, failure.attempt), (FailureReason::AttemptsExhausted, Some(2)));
     assert!(failure.id.starts_with("IMPORTING-2-") && failure.id != id_of(&first), "{}", failure.id);
     // The token of the first failure is still in the spec and does nothing any more.
-    assert_eq!(again.decide().effect, release());
+    assert_eq!(again.decide().effect, Some(release()));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn the_lock_is_taken_and_the_plan_frozen_before_the_recover_is_accepted() {
 fn a_recover_does_not_go_on_with_the_lock_of_the_run_that_failed() {
     let old = LockSeen::Ours { uid: "lease-uid".to_owned(), generation: 1 };
     let decision = recovered(a_failure()).with(|scene| scene.lock = old).decide();
-    assert_eq!((decision.effect, decision.status.recoveries), (release(), None));
+    assert_eq!((decision.effect, decision.status.recoveries), (Some(release()), None));
 }
 
 /// The API server lets an ending be left at its own step only.
@@ -190,7 +190,7 @@ fn an_aborted_relocation_goes_on_with_the_task_that_was_stopped() {
 fn an_ending_is_told_before_the_recover_goes_on_and_the_next_one_is_told_again() {
     let failed = a_relocation().with_on_end().at(Step::Importing).failed_with(65).passed();
     let asked = recovered(failed);
-    assert_eq!(asked.decide().effect, release());
+    assert_eq!(asked.decide().effect, Some(release()));
     let released = asked.with(|scene| scene.lock = LockSeen::Free);
     assert!(matches!(released.decide().effect, Some(Effect::CreateEndJob(_))));
     let told = released.passed().with(|scene| scene.lock = ours()).decide();

@@ -100,8 +100,8 @@ prop_compose! {
             step: place.step.unwrap_or(Step::Uploading), since, reason, message: "paused".to_owned(),
         });
         RelocationStatus {
-            auto_pause_at_step, launched_at, started_at, active_since, next_attempt_at, active_seconds, recoveries,
-            steps, pause, observed_generation, ..place
+            observed_generation, launched_at, auto_pause_at_step, steps, pause, recoveries, started_at, active_since,
+            active_seconds, next_attempt_at, ..place
         }
     }
 }

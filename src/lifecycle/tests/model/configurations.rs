@@ -103,7 +103,7 @@ fn explore(name: &str, bounds: Bounds, met: &[&'static str]) {
         panic!("{name}\n{story}");
     }
     for what in met {
-        assert!(checker.discovery(*what).is_some(), "{name}: never {what}");
+        assert!(checker.discovery(what).is_some(), "{name}: never {what}");
     }
     assert!(checker.is_done(), "{name} was not explored to its end");
 }
