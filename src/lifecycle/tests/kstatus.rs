@@ -165,6 +165,7 @@ fn changed(scene: Scene, edit: impl FnOnce(&mut Scene, k8s_openapi::jiff::Timest
 }
 
 /// Every reason there is, and what kstatus makes of it.
+#[expect(clippy::too_many_lines, reason = "a table, one row per reason")]
 fn every_reason() -> Vec<(&'static str, Scene, Verdict)> {
     use Verdict::{Current, Failed, InProgress, Terminating};
     let running = || a_relocation().at(Step::Importing);
