@@ -21,7 +21,7 @@ const GENERATED: (&str, &str) = ("<!-- argocd-cm: begin -->\n", "<!-- argocd-cm:
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
-    state: String,
+    name: String,
     generation: i64,
     spec: Value,
     status: Value,
@@ -171,7 +171,7 @@ fn every_state_has_the_health_that_people_expect() {
     let (health, ..) = shipped();
     for state in every_state() {
         let expected = json!({ "status": state.health, "message": state.message });
-        assert_eq!(run(&health, &state.object()), expected, "{}", state.state);
+        assert_eq!(run(&health, &state.object()), expected, "{}", state.name);
     }
 }
 
@@ -187,16 +187,16 @@ fn every_action_on_offer_changes_what_it_says_and_is_admitted() {
         for (name, action) in offered {
             let expected = state.actions.get(name);
             let disabled = action["disabled"].as_bool().expect("a boolean");
-            assert_eq!(!disabled, expected.is_some(), "{}: whether {name} is on offer", state.state);
+            assert_eq!(!disabled, expected.is_some(), "{}: whether {name} is on offer", state.name);
             let Some(expected) = expected else { continue };
             // Lua does not tell an empty table from an empty list, so both sides have gone through it.
             let patch = merge_patch(&run("return obj", &object), &run(&scripts[name], &object));
-            assert_eq!(patch.as_ref(), Some(expected), "{}: {name}", state.state);
+            assert_eq!(patch.as_ref(), Some(expected), "{}: {name}", state.name);
             let refused = admission::check(Some(&object), &merged(object.clone(), expected));
-            assert_eq!(refused, Ok(()), "{}: {name}", state.state);
+            assert_eq!(refused, Ok(()), "{}: {name}", state.name);
         }
         let listed = state.actions.keys().find(|name| !offered.contains_key(*name));
-        assert_eq!(listed, None, "{}: an action that does not exist", state.state);
+        assert_eq!(listed, None, "{}: an action that does not exist", state.name);
     }
 }
 
@@ -209,7 +209,7 @@ fn every_state_of_the_table_is_a_relocation() {
             condition["lastTransitionTime"] = json!("2026-03-01T12:00:00Z");
         }
         let read = serde_json::from_value::<Relocation>(object).map(drop);
-        assert!(read.is_ok(), "{}: {read:?}", state.state);
+        assert!(read.is_ok(), "{}: {read:?}", state.name);
     }
 }
 

@@ -11,8 +11,12 @@ use serde_json::{Value, json};
 use super::fixtures::{Scene, a_pod, a_relocation, ours};
 use super::histories::a_scene;
 use super::world::{Edit, Event, Flaw, Outcome, World};
-use crate::api::{AutoPause, AutoPauseAtStep, DesiredState, Readiness, Relocation, StatusValue, Step, WhenLocked, crd};
-use crate::lifecycle::{Because, CreateRefusal, Decision, JobSeen, MutexUse, PlanSeen, WorkspaceSeen};
+use crate::api::{
+    AutoPause, AutoPauseAtStep, DesiredState, Readiness, Relocation, RetryOf, StatusValue, Step, WhenLocked, crd,
+};
+use crate::lifecycle::{
+    Because, CreateRefusal, Decision, JobSeen, MutexUse, PlaceSeen, PlanSeen, SourceSeen, WorkspaceSeen,
+};
 
 /// What kstatus can say of an object that exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +165,7 @@ fn changed(scene: Scene, edit: impl FnOnce(&mut Scene, k8s_openapi::jiff::Timest
 }
 
 /// Every reason there is, and what kstatus makes of it.
-#[expect(clippy::too_many_lines, reason = "one row for each reason")]
+#[expect(clippy::too_many_lines, reason = "a table, one row per reason")]
 fn every_reason() -> Vec<(&'static str, Scene, Verdict)> {
     use Verdict::{Current, Failed, InProgress, Terminating};
     let running = || a_relocation().at(Step::Importing);
@@ -182,6 +186,9 @@ fn every_reason() -> Vec<(&'static str, Scene, Verdict)> {
     let automatic = a_relocation().planned(|plan| {
         plan.auto_pause_at_step = Some(AutoPauseAtStep { self_hosted: Some(Step::Importing), saas_to_saas: None });
     });
+    let locked = a_relocation().locked_by("other").passed();
+    let id = locked.status().failure.as_ref().map(|failure| failure.id.clone());
+    let recovering = locked.wanting(|spec| spec.recover = id).locked_by("other");
     vec![
         ("Starting", a_relocation(), InProgress),
         ("PlanMissing", planned(PlanSeen::Missing), InProgress),
@@ -199,7 +206,23 @@ fn every_reason() -> Vec<(&'static str, Scene, Verdict)> {
             a_relocation().locked_by("other").wanting(|spec| spec.when_locked = WhenLocked::Wait),
             InProgress,
         ),
+        (
+            "WaitingForPlace",
+            a_relocation().planned(|plan| plan.max_active = Some(1)).before(Step::Uploading).with(|scene| {
+                scene.place = PlaceSeen::Taken { limit: 1, ahead: 2 };
+            }),
+            InProgress,
+        ),
         ("Failed", a_relocation().locked_by("other"), Failed),
+        ("RecoverWaiting", recovering, Failed),
+        (
+            "RetryUnusable",
+            a_relocation().with(|scene| {
+                scene.relocation.spec.retry_of = Some(RetryOf { name: "old".to_owned(), uid: "u0".to_owned() });
+                scene.source = SourceSeen::Missing;
+            }),
+            Failed,
+        ),
         (
             "WorkspaceTaken",
             a_relocation().planned(|plan| plan.workspace = Some(a_workspace())).with(|scene| {
