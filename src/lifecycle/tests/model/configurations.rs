@@ -174,14 +174,14 @@ fn requests_that_come_too_late_are_answered() {
 
 #[test]
 fn jobs_that_fail_vanish_or_go_on_break_no_promise() {
-    let budget = Budget { edits: 1, faults: depth(1, 2), crashes: 1, ..Budget::default() };
+    let budget = Budget { edits: 1, faults: 1, crashes: depth(0, 1), ..Budget::default() };
     let bounds = Bounds { menu: every_wish(), faults: every_fault(), budget, ..peace() };
     explore("jobs", bounds, &[SUCCESS, EXHAUSTED, ABANDONED]);
 }
 
 #[test]
 fn two_operators_and_an_edit_break_no_promise() {
-    let budget = Budget { edits: depth(1, 2), crashes: 1, ..Budget::default() };
+    let budget = Budget { edits: depth(1, 2), crashes: depth(0, 1), ..Budget::default() };
     let menu = vec![
         Edit::Pause(Some(Step::Validating)),
         Edit::Cancel(Some(Step::Validating)),
