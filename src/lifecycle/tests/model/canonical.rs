@@ -143,7 +143,7 @@ impl Reader<'_> {
             hasher.write_u8(1);
             for version in &stored.versions {
                 let status = version.status.clone().unwrap_or_default();
-                self.read_spec(&version.spec, status.failure.as_ref(), hasher);
+                Self::read_spec(&version.spec, status.failure.as_ref(), hasher);
                 self.read_status(&status, version, hasher);
             }
         }
@@ -188,7 +188,7 @@ impl Reader<'_> {
         time.map(|time| time.0.duration_since(self.world.now).as_secs().max(0))
     }
 
-    fn read_spec(&self, spec: &RelocationSpec, failure: Option<&Failure>, hasher: &mut DefaultHasher) {
+    fn read_spec(spec: &RelocationSpec, failure: Option<&Failure>, hasher: &mut DefaultHasher) {
         let RelocationSpec {
             plan_ref: _,
             owner: _,

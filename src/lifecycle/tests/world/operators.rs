@@ -390,7 +390,7 @@ impl World {
     fn do_effect(&mut self, operator: usize, pending: &Pending) -> Checked {
         let relocation = pending.relocation;
         match &pending.decision.effect {
-            None | Some(Effect::CreateEndJob(_)) => {}
+            None | Some(Effect::CreateEndJob(_) | Effect::CleanUp(_)) => {}
             Some(Effect::TakeLock) => match self.lease {
                 None => {
                     self.lease = Some(relocation);
@@ -407,7 +407,6 @@ impl World {
             Some(Effect::FreezePlan { plan, revision }) => {
                 self.revisions[relocation].entry(revision.clone()).or_insert_with(|| Arc::new((**plan).clone()));
             }
-            Some(Effect::CleanUp(_)) => {}
             Some(Effect::CreateJob(plan)) => {
                 let mut job = build_job(&pending.copy, &pending.decision.status, plan).expect("a Job of the plan");
                 if self.flaw == Flaw::BlocksItsOwner {
