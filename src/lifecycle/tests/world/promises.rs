@@ -8,7 +8,7 @@ use crate::api::{
     AutoPause, ConditionType, FailureReason, Relocation, RelocationStatus, StatusValue, Step, TaskStatus, WorkState,
     find_condition,
 };
-use crate::lifecycle::JobSeen;
+use crate::lifecycle::{JobSeen, NoticeReason};
 
 /// What was promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ impl World {
         self.ledger.writes += 1;
         let relocation = pending.relocation;
         let spec = &old.spec;
-        self.late_requests_are_answered(relocation, old, new)?;
+        self.late_requests_are_answered(pending, old, new)?;
         let (old, new) = (old.status.clone().unwrap_or_default(), new.status.clone().unwrap_or_default());
         self.fences_hold(relocation, spec, &old, &new)?;
         self.nothing_twice(relocation, &old, &new)?;
@@ -120,26 +120,25 @@ impl World {
         reasons_are_told(&new)
     }
 
-    /// A request for a step that is behind is answered by the write that has seen it.
-    fn late_requests_are_answered(&mut self, relocation: usize, old: &Relocation, new: &Relocation) -> Checked {
-        let Some(after) = new.status.as_ref().filter(|after| after.observed_generation == old.metadata.generation)
-        else {
+    /// A request for a step that is behind is answered by the write that has seen it: each by an event, the last one of
+    /// them in `status.late`.
+    fn late_requests_are_answered(&mut self, pending: &Pending, old: &Relocation, new: &Relocation) -> Checked {
+        let status = new.status.as_ref();
+        if status.is_none_or(|status| status.observed_generation != old.metadata.generation) {
             return Ok(());
-        };
-        let owed = std::mem::take(&mut self.ledger.owed[relocation]);
-        let answered = |field: &str, step: Step| {
-            after
-                .late
-                .as_ref()
-                .is_some_and(|late| late.field == field && late.value == step.as_str() && !late.why.is_empty())
-        };
-        // Of two late requests of one edit the last one is shown.
-        match owed.first_key_value() {
-            Some((field, step)) if !owed.iter().any(|(field, step)| answered(field, *step)) => {
-                broken(Promise::Reasons, format!("{field}: {step} came too late, and nobody answers"))
-            }
-            Some(_) | None => Ok(()),
         }
+        let shown = status.and_then(|status| status.late.as_ref()).is_some_and(|late| !late.why.is_empty());
+        let told = |field: &str| {
+            pending.decision.notices.iter().any(|notice| {
+                notice.reason == NoticeReason::RequestTooLate && notice.note.starts_with(&format!("spec.{field}: "))
+            })
+        };
+        for (field, step) in std::mem::take(&mut self.ledger.owed[pending.relocation]) {
+            if !shown || !told(field) {
+                return broken(Promise::Reasons, format!("{field}: {step} came too late, and nobody answers"));
+            }
+        }
+        Ok(())
     }
 
     fn fences_hold(
@@ -177,6 +176,10 @@ impl World {
             return Ok(());
         };
         self.ledger.lost[relocation] = false;
+        if failure.reason == FailureReason::StatusLost {
+            // Where it stood is read from what was left. A person has looked and goes on there, even if newer Jobs are gone.
+            self.ledger.succeeded.retain(|(owner, step, _)| *owner != relocation || *step < failure.step);
+        }
         if let (true, Some(attempt), Some(task)) = (failure.entered, old.attempt, &failure.task) {
             let key = (relocation, failure.step, task.clone());
             *self.ledger.recovered.entry(key).or_default() += 1;
