@@ -22,7 +22,7 @@ pub fn conditions(
 ) -> Vec<Condition> {
     let all = [
         Some(ready(status, relocation, because)),
-        reconciling(because),
+        reconciling(status, relocation, because),
         stalled(status, because),
         Some(succeeded(status)),
         Some(paused(status, relocation)),
@@ -47,14 +47,26 @@ pub fn conditions(
 
 /// Whether the stored conditions already tell this reason with this message.
 pub(super) fn is_told(status: &RelocationStatus, because: &Because) -> bool {
-    find_condition(&status.conditions, ConditionType::Reconciling)
-        .is_some_and(|condition| condition.reason == because.reason() && condition.message == because.message())
+    told(status).is_some_and(|condition| condition.message == because.message())
 }
 
 /// Whether the stored conditions tell of an unready pod in words that begin like this.
 pub(super) fn tells_of_unready_pod(status: &RelocationStatus, beginning: &str) -> bool {
-    find_condition(&status.conditions, ConditionType::Reconciling)
-        .is_some_and(|condition| condition.reason == "PodNotReady" && condition.message.starts_with(beginning))
+    told(status).is_some_and(|condition| condition.message.starts_with(beginning))
+}
+
+/// The condition that tells what it works at or waits for: `Ready`, where `Reconciling` would hide the acceptance.
+fn told(status: &RelocationStatus) -> Option<&Condition> {
+    let find = |wanted| find_condition(&status.conditions, wanted);
+    find(ConditionType::Reconciling).or_else(|| find(ConditionType::Ready))
+}
+
+/// Whether it is all that a tool asks for which waits for acceptance alone.
+///
+/// Such a tool takes `Reconciling` for "not there yet", whatever `Ready` says, so the two never stand together.
+fn is_accepted(status: &RelocationStatus, relocation: &Relocation, because: &Because) -> bool {
+    let asked = relocation.spec.readiness == Readiness::WhenAccepted;
+    asked && status.plan.is_some() && status.failure.is_none() && because.flow() != Flow::Stalled
 }
 
 struct View {
@@ -82,19 +94,17 @@ fn sentence(status: &RelocationStatus, because: &Because) -> (&'static str, Stri
 
 fn ready(status: &RelocationStatus, relocation: &Relocation, because: &Because) -> View {
     let (reason, message) = sentence(status, because);
-    let accepted = status.plan.is_some() && status.failure.is_none();
-    let (value, reason) = match (status.status, relocation.spec.readiness) {
-        (Some(StatusValue::Success), _) => (condition_status::TRUE, "Succeeded"),
-        (_, Readiness::WhenAccepted) if accepted && because.flow() != Flow::Stalled => {
-            (condition_status::TRUE, "Accepted")
-        }
-        (_, Readiness::WhenSucceeded | Readiness::WhenAccepted) => (condition_status::FALSE, reason),
+    let (value, reason) = match status.status {
+        Some(StatusValue::Success) => (condition_status::TRUE, "Succeeded"),
+        _ if is_accepted(status, relocation, because) => (condition_status::TRUE, "Accepted"),
+        _ => (condition_status::FALSE, reason),
     };
     view(ConditionType::Ready, value, reason, message)
 }
 
-fn reconciling(because: &Because) -> Option<View> {
+fn reconciling(status: &RelocationStatus, relocation: &Relocation, because: &Because) -> Option<View> {
     match because.flow() {
+        Flow::Reconciling if is_accepted(status, relocation, because) => None,
         Flow::Reconciling => {
             Some(view(ConditionType::Reconciling, condition_status::TRUE, because.reason(), because.message()))
         }

@@ -10,7 +10,7 @@ use super::launch::{self, Obstacle, STUCK_SECONDS};
 use super::plan::Plan;
 use super::project;
 use super::snapshot::{CreateRefusal, Facet, JobSeen, PodSeen, Snapshot};
-use crate::api::{FailureReason, StatusValue};
+use crate::api::{FailureReason, StatusValue, Step};
 
 /// How long a pod may take to become ready before its waiting reason is shown: longer than most images take to pull,
 /// shorter than people take to look.
@@ -146,9 +146,7 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
         let message = format!("the API server did not accept the Job within {} s: {message}", task.timeout_seconds);
         draft.status.job = None;
         fold::fail_attempt(&mut draft, plan, step, task, &message, None);
-        let wake = Some(draft.now);
-        let because = after_failed_attempt(&draft);
-        return Ok(draft.decide(because, None, wake));
+        return Ok(after_failed_attempt(draft));
     }
     let known = matches!(snapshot.job, JobSeen::Missing { known: true });
     if !known && age < CREATION_GRACE {
@@ -164,9 +162,7 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
             draft.status.jobs_missing = None;
             let message = format!("JobMissing: {missing} Jobs in a row were gone without a result");
             fold::fail_attempt(&mut draft, plan, step, task, &message, None);
-            let wake = Some(draft.now);
-            let because = after_failed_attempt(&draft);
-            Ok(draft.decide(because, None, wake))
+            Ok(after_failed_attempt(draft))
         }
         Some(_) | None => {
             draft.status.jobs_missing = Some(missing);
@@ -180,12 +176,18 @@ fn judge_missing(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) -> 
     }
 }
 
-fn after_failed_attempt(draft: &Draft<'_>) -> Because {
-    match (&draft.status.next_attempt_at, draft.status.status) {
+fn after_failed_attempt(draft: Draft<'_>) -> Decision {
+    if draft.step() == Step::Completed {
+        // The last task of all has failed, and its failure is ignored.
+        return decide::succeed(draft);
+    }
+    let because = match (&draft.status.next_attempt_at, draft.status.status) {
         (_, Some(StatusValue::Failure)) => Because::Failed,
         (Some(until), _) => Because::BackingOff { place: draft.place(), until: until.0 },
         (None, _) => Because::PassedThrough,
-    }
+    };
+    let wake = Some(draft.now);
+    draft.decide(because, None, wake)
 }
 
 /// The first pod of the Job that has been ending for too long.

@@ -78,8 +78,17 @@ fn wanted(relocation: &Relocation, because: &Because) -> Verdict {
         Some(StatusValue::Pending | StatusValue::InProgress | StatusValue::Pause) if needs_a_person(because) => {
             Verdict::Failed
         }
+        Some(StatusValue::Pending | StatusValue::InProgress | StatusValue::Pause) if is_accepted(relocation) => {
+            Verdict::Current
+        }
         Some(StatusValue::Pending | StatusValue::InProgress | StatusValue::Pause) | None => Verdict::InProgress,
     }
+}
+
+/// Whether the run has begun with an accepted plan, and no more is asked.
+fn is_accepted(relocation: &Relocation) -> bool {
+    let begun = relocation.status.as_ref().is_some_and(|status| status.plan.is_some());
+    begun && relocation.spec.readiness == Readiness::WhenAccepted
 }
 
 /// Whether nothing goes on until a person corrects something.
@@ -322,6 +331,7 @@ fn a_tool_that_only_wants_acceptance_is_done_at_a_fence_and_is_told_of_failures_
     let fenced = a_relocation().before(Step::Importing).wanting(|spec| spec.pause_at_step = Some(Step::Importing));
     assert_eq!(seen(fenced), Verdict::Current);
     assert_eq!(seen(a_relocation().at(Step::Notifying).succeeded()), Verdict::Current);
+    assert_eq!(seen(a_relocation().at(Step::Importing)), Verdict::Current, "accepted, and running");
     assert_eq!(seen(a_relocation()), Verdict::InProgress, "not accepted yet");
     for (reason, scene, expected) in every_reason() {
         if matches!(expected, Verdict::Failed | Verdict::Terminating) {
@@ -404,8 +414,16 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_state_of_every_history_has_the_verdict_that_people_want(scenes in proptest::collection::vec(a_scene(), 0..40)) {
+    fn every_state_of_every_history_has_the_verdict_that_people_want(
+        scenes in proptest::collection::vec(a_scene(), 0..40),
+        readiness in proptest::sample::select(vec![Readiness::WhenSucceeded, Readiness::WhenAccepted]),
+    ) {
         let mut world = World::new(Flaw::None);
+        for stored in world.relocations.iter_mut().flatten() {
+            let mut relocation = Relocation::clone(&stored.current);
+            relocation.spec.readiness = readiness;
+            *stored = super::world::Stored { current: relocation.clone().into(), versions: vec![relocation.into()] };
+        }
         for event in &scenes.concat() {
             happen(&mut world, event)?;
         }

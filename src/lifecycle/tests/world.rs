@@ -488,6 +488,11 @@ impl World {
         let uid = self.jobs[index].uid.clone();
         let works = self.pods.iter().any(|pod| pod.job_uid == uid && !pod.finished);
         if !works {
+            let SimJob { owner, ref name, ref state, .. } = self.jobs[index];
+            if matches!(state, JobState::Succeeded) && self.status(owner).job.as_ref() == Some(name) {
+                // Its verdict goes with it, before it was read: a failed attempt of a task that must give evidence.
+                self.count_failure(index, Outcome::Unread);
+            }
             self.jobs.remove(index);
             self.pods.retain(|pod| pod.job_uid != uid);
             return;

@@ -323,7 +323,8 @@ pub(in super::super) fn reasons_are_told(status: &RelocationStatus) -> Checked {
     let Some(value) = status.status else { return broken(Promise::Reasons, "a write without a status value") };
     let told = match value {
         StatusValue::Pending | StatusValue::InProgress => {
-            said(ConditionType::Reconciling) || said(ConditionType::Stalled)
+            let accepted = condition(ConditionType::Ready).is_some_and(|ready| ready.reason == "Accepted");
+            said(ConditionType::Reconciling) || said(ConditionType::Stalled) || accepted
         }
         StatusValue::Pause => {
             let told = status.pause.as_ref().is_some_and(|pause| !pause.message.is_empty());
