@@ -36,7 +36,8 @@ pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Result<Decision, Facet
     }
     // Before the strays: the newest Job is what tells where a lost status stood.
     if lost::end_if_lost(&mut draft, snapshot)? {
-        draft.status.answered = Some(AnsweredRequests::of(draft.spec));
+        // A fence that was stored meanwhile on a step that turns out to be entered has come too late.
+        requests::answer(&mut draft);
         let wake = Some(draft.now);
         return Ok(draft.decide(Because::Failed, None, wake));
     }

@@ -153,3 +153,13 @@ fn a_success_is_cleaned_up_after_its_time_and_then_left_alone() {
     let clean = done.with(|scene| scene.leftovers = Leftovers::default()).later(90).decide();
     assert_eq!((clean.effect, clean.wake), (None, None));
 }
+
+#[test]
+fn a_fence_on_a_step_that_turns_out_to_be_entered_is_answered_as_late() {
+    let job = Trace::Job { step: Step::Importing, task: "importing".to_owned(), attempt: 1, launch: 7 };
+    let lost = a_relocation()
+        .wanting(|spec| spec.pause_at_step = Some(Step::Importing))
+        .with(|scene| scene.traces = vec![job]);
+    let late = lost.decide().status.late.expect("it is answered");
+    assert_eq!((late.field.as_str(), late.value.as_str()), ("pauseAtStep", "IMPORTING"));
+}

@@ -114,6 +114,11 @@ impl World {
         let spec = &old.spec;
         self.late_requests_are_answered(pending, old, new)?;
         let (old, new) = (old.status.clone().unwrap_or_default(), new.status.clone().unwrap_or_default());
+        let lost = new.failure.as_ref().is_some_and(|failure| failure.reason == FailureReason::StatusLost);
+        if lost && old.status.is_none() {
+            // A fence that was stored while nothing told that its step had been entered; it is answered as late.
+            self.ledger.standing[relocation].retain(|step| !new.is_behind(*step));
+        }
         self.fences_hold(relocation, spec, &old, &new)?;
         self.nothing_twice(relocation, &old, &new)?;
         fold_comes_first(pending, &old, &new)?;
