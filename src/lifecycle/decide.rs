@@ -238,7 +238,8 @@ fn release_if_held(draft: Draft<'_>, snapshot: &Snapshot<'_>, because: Because) 
         LockSeen::Ours { uid, .. } => Some(Effect::ReleaseLock { uid: uid.clone() }),
         LockSeen::Free | LockSeen::Held { .. } => None,
     };
-    let wake = wake_of_the_ended(&draft, &because);
+    // Whoever is to be recovered goes on as soon as the lock is given back.
+    let wake = if effect.is_some() { Some(draft.now) } else { wake_of_the_ended(&draft, &because) };
     Ok(draft.decide(because, effect, wake))
 }
 

@@ -89,6 +89,8 @@ pub(super) fn judge<'a, 's>(
     if let Some(obstacle) = lock(&draft, snapshot)? {
         return Ok(match obstacle {
             Obstacle::Waiting(message) => waiting(draft, message),
+            // It is given back once all is quiet, as after every ending.
+            Obstacle::OldLock => Recovery::Ended(draft, Because::Failed),
             Obstacle::Missing(effect) => not_yet(*draft, effect),
         });
     }
@@ -118,6 +120,8 @@ pub(super) fn judge<'a, 's>(
 /// What stands in the way of a recovery, or what must be made first.
 enum Obstacle {
     Waiting(String),
+    /// The lock is still that of the run that failed.
+    OldLock,
     Missing(Effect),
 }
 
@@ -140,7 +144,7 @@ fn lock(draft: &Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Option<Obstacle>, 
     }
     Ok(match snapshot.lock.as_ref().ok_or(Facet::Lock)? {
         LockSeen::Ours { generation, .. } if Some(*generation) == draft.relocation.metadata.generation => None,
-        LockSeen::Ours { uid, .. } => Some(Obstacle::Missing(Effect::ReleaseLock { uid: uid.clone() })),
+        LockSeen::Ours { .. } => Some(Obstacle::OldLock),
         LockSeen::Free => Some(Obstacle::Missing(Effect::TakeLock)),
         LockSeen::Held { holder } => Some(Obstacle::Waiting(format!(
             "the mutex is held by the relocation {holder:?}; recover goes on when that one has ended"
@@ -202,8 +206,10 @@ fn resume_from_the_start<'a, 's>(
     failure: &Failure,
 ) -> Result<Recovery<'a, 's>, Facet> {
     // Otherwise it would fail again in this very judgement.
-    if let Some(Obstacle::Waiting(message)) = lock(&draft, snapshot)? {
-        return Ok(waiting(draft, message));
+    match lock(&draft, snapshot)? {
+        Some(Obstacle::Waiting(message)) => return Ok(waiting(draft, message)),
+        Some(Obstacle::OldLock) => return Ok(Recovery::Ended(draft, Because::Failed)),
+        Some(Obstacle::Missing(_)) | None => {}
     }
     accept(&mut draft, failure);
     // Recorded by itself: what is frozen from here on is named after this recovery.

@@ -211,3 +211,11 @@ fn a_failure_before_the_start_is_recovered_by_starting() {
     assert_eq!((decision.status.status, decision.status.recoveries), (Some(StatusValue::Pending), Some(1)));
     assert!(decision.status.plan.is_none());
 }
+
+#[test]
+fn a_recover_gives_the_old_lock_back_only_when_the_pods_of_the_failed_run_have_ended() {
+    let old = LockSeen::Ours { uid: "lease-uid".to_owned(), generation: 1 };
+    let busy = recovered(a_failure()).busy_with("pod acme-x").with(|scene| scene.lock = old);
+    let decision = busy.decide();
+    assert_eq!((decision.effect, reason_of(&busy.decide())), (None, "StoppingPods"));
+}
