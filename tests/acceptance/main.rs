@@ -23,6 +23,7 @@ mod gitops;
 mod input;
 mod kills;
 mod nonsense;
+mod permissions;
 mod races;
 mod silence;
 mod steps;

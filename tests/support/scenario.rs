@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
-use kube::{Client, ResourceExt};
+use kube::{Client, Config, ResourceExt};
 use relocation_operator::api::{Relocation, RelocationPlan, RelocationStatus, StatusValue, Step};
 use serde_json::{Value, json};
 use tokio::sync::{RwLock, mpsc};
@@ -112,6 +112,15 @@ impl Scenario {
     pub async fn open_gate(&mut self) -> &Gate {
         let gate = Gate::open(&self.client).await;
         self.gate.insert(gate)
+    }
+
+    /// Puts a gate before the operators that lets them do what this user may, and nothing else.
+    pub async fn open_gate_as(&mut self, user: &str) {
+        let mut config = Config::infer().await.expect("a kubeconfig");
+        config.auth_info.impersonate = Some(user.to_owned());
+        config.auth_info.impersonate_groups = Some(vec!["system:authenticated".to_owned()]);
+        let client = Client::try_from(config).expect("a client of the kubeconfig");
+        self.gate = Some(Gate::open(&client).await);
     }
 
     pub fn gate(&self) -> &Gate {
