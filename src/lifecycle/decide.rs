@@ -375,6 +375,11 @@ fn suspend(mut draft: Draft<'_>, snapshot: &Snapshot<'_>) -> Result<Decision, Fa
     job_has_not_ended(&draft, snapshot)?;
     let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
     if let (Some(job), JobSeen::Live { uid, deleted_at, .. }) = (&draft.status.job, &snapshot.job) {
+        // A pod that has ended is about to end its Job: deleted now, what it did would be lost and done again.
+        let pods = snapshot.pods.as_ref().ok_or(Facet::Pods)?;
+        if deleted_at.is_none() && !pods.is_empty() && pods.iter().all(|pod| pod.finished) {
+            return Ok(draft.decide(Because::Suspending, None, wake));
+        }
         let reference = ObjectReference { name: job.clone(), uid: uid.clone() };
         let effect = deleted_at.is_none().then(|| Effect::DeleteJobs(vec![reference]));
         return Ok(draft.decide(Because::Suspending, effect, wake));

@@ -69,6 +69,8 @@ pub struct Seen {
     pub pods: BTreeMap<String, Pod>,
     /// Every Job that was ever there, in the order of creation.
     pub launches: Vec<Launch>,
+    /// The names of the Jobs that were ever seen with the condition `Complete`.
+    pub completed: BTreeSet<String>,
     /// Every version of every relocation, in order.
     pub versions: Vec<Version>,
     /// Every moment at which two launches of one mutex were unfinished at once.
@@ -181,6 +183,10 @@ impl Seen {
     }
 
     fn see_job(&mut self, job: Job) {
+        let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        if conditions.iter().any(|known| known.type_ == "Complete" && known.status == "True") {
+            self.completed.insert(job.name_any());
+        }
         let uid = uid_of(&job);
         if self.known_jobs.insert(uid.clone()) {
             if let Some(mutex) = label_of(&job, Labels::MUTEX) {

@@ -99,3 +99,11 @@ fn parameters_that_change_while_a_task_runs_are_answered_and_taken_by_the_next_l
     let late = changed.decide().status.late.expect("it is answered");
     assert_eq!(late.field, "parameters");
 }
+
+#[test]
+fn a_suspend_waits_for_a_job_whose_pod_has_ended_already() {
+    let scene = a_running_one().wanting(|spec| spec.desired_state = DesiredState::Suspended);
+    assert!(matches!(scene.decide().effect, Some(crate::lifecycle::Effect::DeleteJobs(_))));
+    let ended = scene.with(|scene| scene.pods = vec![super::fixtures::a_pod().exited(0, "done")]);
+    assert_eq!(ended.decide().effect, None);
+}
