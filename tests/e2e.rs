@@ -47,12 +47,12 @@ ln -s /nowhere dangling
 touch -d '2001-02-03 04:05:06' zero deep/er empty
 "#;
 
-/// Content by digests, then modes, sizes, times and link targets.
+/// Content by digests, then modes, links, times and link targets. The roots are the volumes' own.
 const COMPARE: &str = r#"
 set -e
-list() { cd "$1"; find . -type f -print0 | sort -z | xargs -0 sha256sum; find . ! -type l -print0 | sort -z | xargs -0 stat -c '%a %h %Y %F %n'; find . -type l -print0 | sort -z | xargs -0 -n 1 readlink; }
+list() { cd "$1"; find . -type f -print0 | sort -z | xargs -0 sha256sum; find . -mindepth 1 ! -type l -print0 | sort -z | xargs -0 stat -c '%a %h %Y %F %n'; find . -type l -print0 | sort -z | xargs -0 -n 1 readlink; }
 list /source > /tmp/source; list /target > /tmp/target
-cmp /tmp/source /tmp/target
+diff /tmp/source /tmp/target
 "#;
 
 #[tokio::test]
