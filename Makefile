@@ -103,7 +103,7 @@ install: load-images ## Install the kinds and the operator into the cluster
 demo: install ## Move real data through six steps, stop at the fence, go on, compare
 	@demo/demo.sh
 
-test: ## Run every suite and count (first time about 25 minutes)
+test: ## Run every suite and count (first time about 30 minutes)
 	@.ci/suites
 
 # The model as in test-unit, with wider bounds.

@@ -274,8 +274,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Enters a person's request into the history, with who made it and why.
-    pub fn remember_request(&mut self, action: NoticeReason, detail: Option<String>) {
-        let manager = last_manager(self.relocation);
+    ///
+    /// `field` is the field of the spec that was set; one that was cleared is owned by nobody, so nobody is named.
+    pub fn remember_request(&mut self, action: NoticeReason, detail: Option<String>, field: Option<&str>) {
+        let manager = field.and_then(|field| manager_of(self.relocation, field));
         self.remember(action, detail, self.spec.reason.clone(), manager);
     }
 
@@ -339,7 +341,8 @@ impl<'a> Draft<'a> {
         };
         self.notice(action, format!("{}: {message} (failure {id})", cause.reason.as_str()));
         match cause.reason {
-            FailureReason::Aborted | FailureReason::Cancelled => self.remember_request(action, Some(message)),
+            FailureReason::Aborted => self.remember_request(action, Some(message), Some("desiredState")),
+            FailureReason::Cancelled => self.remember_request(action, Some(message), Some("cancelAtStep")),
             FailureReason::DeadlineExceeded
             | FailureReason::AttemptsExhausted
             | FailureReason::FatalExitCode
@@ -377,9 +380,13 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Who wrote the spec last. A field that was cleared is owned by nobody, so the last writer is as near as one gets.
-fn last_manager(relocation: &Relocation) -> Option<String> {
+/// Who set a field of the spec.
+fn manager_of(relocation: &Relocation, field: &str) -> Option<String> {
     let entries = relocation.metadata.managed_fields.as_deref().unwrap_or_default();
-    let writers = entries.iter().filter(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
-    writers.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.clone()
+    let owners = entries.iter().filter(|entry| {
+        let spec = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:spec"));
+        let of_the_object = entry.subresource.as_deref().unwrap_or_default().is_empty();
+        of_the_object && spec.is_some_and(|spec| spec.get(format!("f:{field}")).is_some())
+    });
+    owners.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.clone()
 }

@@ -214,11 +214,13 @@ pub(super) fn tell_unpaused(draft: &mut Draft<'_>) {
     match draft.status.pause.take().map(|pause| pause.reason) {
         Some(PauseReason::Suspended) => {
             draft.notice(NoticeReason::Resumed, format!("going on with {place}"));
-            draft.remember_request(NoticeReason::Resumed, None);
+            draft.remember_request(NoticeReason::Resumed, None, Some("desiredState"));
         }
-        Some(PauseReason::Fence | PauseReason::AutoFence) => {
+        Some(reason @ (PauseReason::Fence | PauseReason::AutoFence)) => {
             draft.notice(NoticeReason::Unpaused, format!("going on into {step}"));
-            draft.remember_request(NoticeReason::Unpaused, None);
+            let moved = draft.spec.pause_at_step.map(|_| "pauseAtStep");
+            let field = if reason == PauseReason::AutoFence { Some("autoPause") } else { moved };
+            draft.remember_request(NoticeReason::Unpaused, None, field);
         }
         None => {}
     }

@@ -186,7 +186,7 @@ fn next_revision(draft: &Draft<'_>) -> String {
 /// What every accepted recovery writes: the failure moves into the history and is counted.
 fn accept(draft: &mut Draft<'_>, failure: &Failure) {
     let detail = format!("{}: {}: {}", failure.id, failure.reason.as_str(), failure.message);
-    draft.remember_request(NoticeReason::Recovered, Some(detail));
+    draft.remember_request(NoticeReason::Recovered, Some(detail), Some("recover"));
     draft.notice(NoticeReason::Recovered, format!("going on after the failure {}", failure.id));
     draft.status.recoveries = Some(draft.status.recoveries.unwrap_or(0).saturating_add(1));
     draft.status.finished_at = None;

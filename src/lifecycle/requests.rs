@@ -50,14 +50,14 @@ fn answer_pause(draft: &mut Draft<'_>, asked: &AnsweredRequests) {
         Some(step) => {
             let sentence = format!("will pause before {step}");
             draft.notice(NoticeReason::PauseScheduled, sentence.clone());
-            draft.remember_request(NoticeReason::PauseScheduled, Some(sentence));
+            draft.remember_request(NoticeReason::PauseScheduled, Some(sentence), Some("pauseAtStep"));
         }
         // What ends a pause is answered when it ends.
         None if draft.status.pause.is_some() => {}
         None => {
             let sentence = "spec.pauseAtStep is cleared; no fence of the spec is ahead any more".to_owned();
             draft.notice(NoticeReason::Unpaused, sentence.clone());
-            draft.remember_request(NoticeReason::Unpaused, Some(sentence));
+            draft.remember_request(NoticeReason::Unpaused, Some(sentence), None);
         }
     }
 }
@@ -67,12 +67,12 @@ fn answer_auto_pause(draft: &mut Draft<'_>, asked: &AnsweredRequests) {
     match asked.auto_pause {
         AutoPause::Honour => {
             let sentence = format!("will pause before {step}, where the plan's automatic fence stands");
-            draft.remember_request(NoticeReason::PauseScheduled, Some(sentence));
+            draft.remember_request(NoticeReason::PauseScheduled, Some(sentence), Some("autoPause"));
         }
         AutoPause::Skip if draft.status.pause.is_some() => {}
         AutoPause::Skip => {
             let sentence = format!("the plan's automatic fence before {step} is open");
-            draft.remember_request(NoticeReason::Unpaused, Some(sentence));
+            draft.remember_request(NoticeReason::Unpaused, Some(sentence), Some("autoPause"));
         }
     }
 }
@@ -92,9 +92,11 @@ fn answer_cancel(draft: &mut Draft<'_>, asked: &AnsweredRequests) {
         Some(step) => {
             let sentence = format!("will end instead of entering {step}");
             draft.notice(NoticeReason::CancelScheduled, sentence.clone());
-            draft.remember_request(NoticeReason::CancelScheduled, Some(sentence));
+            draft.remember_request(NoticeReason::CancelScheduled, Some(sentence), Some("cancelAtStep"));
         }
-        None => draft.remember_request(NoticeReason::CancelScheduled, Some("the cancel is withdrawn".to_owned())),
+        None => {
+            draft.remember_request(NoticeReason::CancelScheduled, Some("the cancel is withdrawn".to_owned()), None);
+        }
     }
 }
 
@@ -106,7 +108,7 @@ fn answer_desired_state(draft: &mut Draft<'_>, before: &AnsweredRequests, asked:
             }
         }
         DesiredState::Suspended if !draft.status.has_ended() => {
-            draft.remember_request(NoticeReason::Suspended, None);
+            draft.remember_request(NoticeReason::Suspended, None, Some("desiredState"));
         }
         // Resumed before the work had stopped; a resumed pause is answered when it ends.
         DesiredState::Active
@@ -114,7 +116,7 @@ fn answer_desired_state(draft: &mut Draft<'_>, before: &AnsweredRequests, asked:
                 && draft.status.pause.is_none()
                 && !draft.status.has_ended() =>
         {
-            draft.remember_request(NoticeReason::Resumed, None);
+            draft.remember_request(NoticeReason::Resumed, None, Some("desiredState"));
         }
         DesiredState::Active | DesiredState::Suspended => {}
     }

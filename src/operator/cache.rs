@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use parking_lot::RwLock;
+use serde_json::json;
 
 use super::plans::GuardedRelocation;
 use crate::api::{Labels, label};
@@ -115,15 +116,19 @@ pub(super) fn trim_job(job: &mut Job) {
     }
 }
 
-/// Drops from the managed fields all but who wrote last and when: what is said in the history of requests.
+/// The fields of the spec by which people steer: the history of requests says who set them.
+const STEERING: [&str; 5] = ["f:pauseAtStep", "f:autoPause", "f:cancelAtStep", "f:desiredState", "f:recover"];
+
+/// Drops from the managed fields all but who owns the steering fields.
 pub(super) fn trim_managed_fields(fields: &mut Vec<ManagedFieldsEntry>) {
-    fields.retain(|entry| entry.subresource.as_deref().unwrap_or_default().is_empty());
-    let last = fields.iter().map(|entry| entry.time.as_ref().map(|time| time.0)).max().flatten();
-    fields.retain(|entry| entry.time.as_ref().map(|time| time.0) == last);
-    fields.truncate(1);
-    for entry in fields {
-        entry.fields_v1 = None;
-    }
+    fields.retain_mut(|entry| {
+        let owned = entry.fields_v1.take().and_then(|fields| fields.0.get("f:spec")?.as_object().cloned());
+        let mut owned = owned.unwrap_or_default();
+        owned.retain(|field, _| STEERING.contains(&field.as_str()));
+        let steers = entry.subresource.as_deref().unwrap_or_default().is_empty() && !owned.is_empty();
+        entry.fields_v1 = Some(FieldsV1(json!({ "f:spec": owned })));
+        steers
+    });
 }
 
 /// Whether the Job is the one that tells of an ending: it has no step.

@@ -1,6 +1,6 @@
 //! Requests are answered once: in the history with who made them and why, and by an event.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 
 use super::fixtures::{Scene, a_relocation};
 use crate::api::{AutoPause, DesiredState, LateRequests, Step};
@@ -24,8 +24,9 @@ fn a_fence_is_remembered_with_who_set_it_and_why_and_only_once() {
         spec.pause_at_step = Some(Step::Importing);
         spec.reason = Some("the window opens at ten".to_owned());
     });
-    let writer = |manager: &str, second: i64, subresource: Option<&str>| ManagedFieldsEntry {
+    let writer = |manager: &str, field: &str, second: i64, subresource: Option<&str>| ManagedFieldsEntry {
         manager: Some(manager.to_owned()),
+        fields_v1: Some(FieldsV1(serde_json::json!({ "f:spec": { field: {} } }))),
         subresource: subresource.map(ToOwned::to_owned),
         time: k8s_openapi::jiff::Timestamp::from_second(second)
             .ok()
@@ -33,9 +34,9 @@ fn a_fence_is_remembered_with_who_set_it_and_why_and_only_once() {
         ..ManagedFieldsEntry::default()
     };
     scene.relocation.metadata.managed_fields = Some(vec![
-        writer("argocd", 1, None),
-        writer("kubectl-patch", 2, None),
-        writer("relocation-operator", 3, Some("status")),
+        writer("argocd", "f:owner", 4, None),
+        writer("kubectl-patch", "f:pauseAtStep", 2, None),
+        writer("relocation-operator", "f:pauseAtStep", 3, Some("status")),
     ]);
     let decision = scene.decide();
     let entry = decision.status.history.last().expect("an entry");
