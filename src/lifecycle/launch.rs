@@ -43,7 +43,7 @@ pub(super) fn prepare<'a, 's>(
     }
     // After a crash the plan may be frozen already, and edited since; the frozen one is what will run.
     let frozen = snapshot.frozen.as_ref().ok_or(Facet::Frozen)?;
-    let plan = frozen.as_ref().unwrap_or(plan);
+    let plan = frozen.as_deref().unwrap_or(plan);
     let effect = match &plan.workspace {
         None => None,
         Some(_) => match snapshot.workspace.as_ref().ok_or(Facet::Workspace)? {

@@ -146,7 +146,7 @@ pub(super) struct Memory {
     /// The API server's last refusal to create a Job, by the Job's name.
     pub create_refusal: Option<(String, CreateRefusal)>,
     /// The frozen plan by the name of its revision.
-    pub frozen: Option<(String, Plan)>,
+    pub frozen: Option<(String, Arc<Plan>)>,
     /// Whether this process has looked at it, or has put off its first look.
     pub seen: bool,
     /// Whether the workspace of a success was seen to be gone.

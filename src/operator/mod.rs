@@ -20,6 +20,7 @@ mod reconcile;
 mod record;
 mod run;
 mod settings;
+mod unreadable;
 
 pub use run::{RunError, run};
 pub use settings::{LogFormat, Settings};

@@ -21,7 +21,7 @@ use super::cluster::Cluster;
 use super::http::{self, Pages, Readiness};
 use super::metrics::Metrics;
 use super::places::Places;
-use super::plans::{GuardedPlan, GuardedRelocation, judge_plan};
+use super::plans::{GuardedPlan, GuardedRelocation, ReadPlans, judge_plan};
 use super::reconcile::{Operator, error_policy, plan_error_policy, reconcile};
 use super::settings::Settings;
 
@@ -66,6 +66,7 @@ pub async fn run(
         cluster: Cluster::new(client.clone(), Arc::clone(&metrics)),
         relocations: relocations.clone(),
         plans: plans.clone(),
+        read_plans: ReadPlans::default(),
         places: Arc::clone(&places),
         jobs: Arc::clone(&jobs),
         memories: Arc::clone(&memories),
