@@ -10,9 +10,6 @@ use super::world::{Answer, Edit, Event, Flaw, Outcome, World};
 use crate::api::find_condition;
 use crate::api::{AutoPause, ConditionType, DesiredState, LateRequests, RelocationStatus, StatusValue, Step};
 
-/// The relocation on which the edits are tried; the other one of the world is never looked at.
-const ACME: usize = 0;
-
 /// Passes and seconds within which everything comes to rest.
 const PASSES: usize = 200;
 
@@ -24,7 +21,8 @@ The plan of these relocations has tasks in UPLOADING, VALIDATING, IMPORTING and 
 
 - *refused* is what the API server answers to `kubectl patch` while `lateRequests` is `Refuse` (the default); the object stays as it was.
 - With `lateRequests: Report` a request that compares with the state is stored and answered in `status.late` instead; the last column says so where it differs.
-- *nothing changes* means that the edit is stored and there is nothing to do: a level that is reached already, or a token that fits no failure.
+- *nothing changes* means that the edit is stored and nothing follows now: a level that is reached already, a token that fits no failure, or a fence, a cancel or a suspend that counts only after a recover.
+- A state that is reached (`IN_PROGRESS at IMPORTING`) is told with the message of the condition `Ready`.
 - Deleting the relocation works in every state, at once: nothing more starts, and its Jobs and pods go with it.
 - Starting over (`retryOf`) is a new object; the states in which it can name this one are FAILURE, whatever the reason.
 
@@ -48,53 +46,65 @@ fn the_page_of_answers_is_what_the_judgement_says() {
     expect_file!["../../../docs/answers.md"].assert_eq(&page);
 }
 
+/// The relocations of the world that the edits are tried on, each in a world of its own.
+const ACME: usize = 0;
+/// The one on whose way the plan's automatic fence stands.
+const FENCED: usize = 1;
+
 /// A way to a state, told by what happens on it.
 struct State {
     name: &'static str,
+    relocation: usize,
     happens: fn(&mut World),
 }
 
-fn states() -> [State; 10] {
-    let state = |name, happens| State { name, happens };
+fn states() -> [State; 11] {
+    let state = |name, happens| State { name, relocation: ACME, happens };
+    let at_the_automatic_fence: fn(&mut World) = |world| work_until(world, FENCED, Step::Importing);
     [
         state("PENDING, its plan is not there", |world| {
             let_happen(world, &Event::PlanVanishes);
-            rest(world);
+            rest(world, ACME);
         }),
-        state("IN_PROGRESS in UPLOADING", rest),
-        state("IN_PROGRESS in IMPORTING", |world| work_until(world, Step::Importing)),
+        state("IN_PROGRESS in UPLOADING", |world| rest(world, ACME)),
+        state("IN_PROGRESS in IMPORTING", |world| work_until(world, ACME, Step::Importing)),
         state("PAUSE before IMPORTING, at the fence", |world| {
             world.edit(ACME, Edit::Pause(Some(Step::Importing)));
-            work_until(world, Step::Importing);
+            work_until(world, ACME, Step::Importing);
         }),
+        State {
+            name: "PAUSE before IMPORTING, at the plan's automatic fence",
+            relocation: FENCED,
+            happens: at_the_automatic_fence,
+        },
         state("PAUSE in IMPORTING, suspended", |world| {
-            work_until(world, Step::Importing);
+            work_until(world, ACME, Step::Importing);
             world.edit(ACME, Edit::Desire(DesiredState::Suspended));
-            rest(world);
+            rest(world, ACME);
         }),
         state("FAILURE in IMPORTING, AttemptsExhausted", |world| {
-            work_until(world, Step::Importing);
+            work_until(world, ACME, Step::Importing);
             while world.status(ACME).status != Some(StatusValue::Failure) {
                 let_happen(world, &Event::Finish { pod: 0, outcome: Outcome::Exit(1) });
-                rest(world);
+                rest(world, ACME);
             }
         }),
         state("FAILURE before IMPORTING, Cancelled", |world| {
             world.edit(ACME, Edit::Cancel(Some(Step::Importing)));
-            work_until(world, Step::Importing);
+            work_until(world, ACME, Step::Importing);
         }),
         state("FAILURE in IMPORTING, Aborted", |world| {
-            work_until(world, Step::Importing);
+            work_until(world, ACME, Step::Importing);
             world.edit(ACME, Edit::Desire(DesiredState::Aborted));
-            rest(world);
+            rest(world, ACME);
         }),
         state("FAILURE in IMPORTING, DeadlineExceeded", |world| {
             world.edit(ACME, Edit::Budget(Some(600)));
-            work_until(world, Step::Importing);
+            work_until(world, ACME, Step::Importing);
             let_happen(world, &Event::Tick { seconds: 601 });
-            rest(world);
+            rest(world, ACME);
         }),
-        state("SUCCESS", |world| work_until(world, Step::Completed)),
+        state("SUCCESS", |world| work_until(world, ACME, Step::Completed)),
     ]
 }
 
@@ -121,15 +131,17 @@ fn edits() -> [(&'static str, Edit); 15] {
 /// What an edit does, as a cell of the table.
 fn outcome_of(state: &State, late_requests: LateRequests, edit: Edit) -> String {
     let mut world = World::new(Flaw::None);
-    world.edit(ACME, Edit::LateRequests(late_requests));
+    let relocation = state.relocation;
+    world.edit(relocation, Edit::LateRequests(late_requests));
     (state.happens)(&mut world);
-    let before = world.status(ACME);
-    let answer = world.edit(ACME, edit);
-    rest(&mut world);
+    let before = world.status(relocation);
+    let answer = world.edit(relocation, edit);
+    rest(&mut world, relocation);
     match answer {
-        Answer::Unchanged => "nothing to edit: it is so already".to_owned(),
+        Answer::Unchanged if edit == Edit::Recover => "there is no failure to recover".to_owned(),
+        Answer::Unchanged => "it is so already".to_owned(),
         Answer::Refused(why) => format!("refused: {}", as_cell(&why)),
-        Answer::Stored => told(&before, &world.status(ACME)),
+        Answer::Stored => told(&before, &world.status(relocation)),
     }
 }
 
@@ -175,34 +187,34 @@ fn let_happen(world: &mut World, event: &Event) {
 }
 
 /// Passes and time, until nothing happens by itself any more. Pods that are not told to end go on.
-fn rest(world: &mut World) {
+fn rest(world: &mut World, relocation: usize) {
     let mut quiet_passes = 0;
     for _ in 0..PASSES {
-        if world.pass(0, ACME).unwrap_or_else(|broken| panic!("{broken:?}")) {
+        if world.pass(0, relocation).unwrap_or_else(|broken| panic!("{broken:?}")) {
             quiet_passes = 0;
             continue;
         }
         quiet_passes += 1;
         let ending = world.pods.iter().any(|pod| !pod.finished && pod.deleted_at.is_some());
-        let waits = world.status(ACME).next_attempt_at.is_some();
+        let waits = world.status(relocation).next_attempt_at.is_some();
         if quiet_passes > 1 && !ending && !waits {
             return;
         }
         let_happen(world, &Event::Tick { seconds: 5 });
     }
-    panic!("it does not come to rest: {:?}", world.status(ACME).conditions);
+    panic!("it does not come to rest: {:?}", world.status(relocation).conditions);
 }
 
 /// Lets every task succeed until this step is entered, or its relocation stands before it or has ended.
-fn work_until(world: &mut World, step: Step) {
-    rest(world);
+fn work_until(world: &mut World, relocation: usize, step: Step) {
+    rest(world, relocation);
     loop {
-        let status = world.status(ACME);
+        let status = world.status(relocation);
         let stops = matches!(status.status, Some(StatusValue::Pause | StatusValue::Failure | StatusValue::Success));
         if stops || status.step >= Some(step) {
             return;
         }
         let_happen(world, &Event::Finish { pod: 0, outcome: Outcome::Valid });
-        rest(world);
+        rest(world, relocation);
     }
 }
