@@ -7,8 +7,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use relocation_operator::api::Step;
 use serde_json::{Value, json};
 
-use crate::SIX_WORKS;
-use crate::support::{Behaviour, Scenario, a_plan, a_relocation, on, run};
+use crate::support::{Behaviour, SIX_WORKS, Scenario, a_plan, a_relocation, on, run};
 
 /// The rules of the operator's role, as they are shipped.
 fn shipped_rules() -> Value {
