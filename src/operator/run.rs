@@ -16,7 +16,7 @@ use kube::runtime::{Controller, WatchStreamExt};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::net::TcpListener;
 
-use super::cache::{JobCache, Memories, trim_job, trim_managed_fields};
+use super::cache::{JobCache, Memories, trim_job, trim_relocation};
 use super::cluster::Cluster;
 use super::http::{self, Pages, Readiness};
 use super::metrics::Metrics;
@@ -74,7 +74,7 @@ pub async fn run(
     });
 
     let relocation_events = watcher(scoped(&client, &settings), watcher::Config::default())
-        .modify(|guarded: &mut GuardedRelocation| trim_managed_fields(guarded.managed_fields_mut()))
+        .modify(trim_relocation)
         .inspect_ok({
             let readiness = Arc::clone(&readiness);
             move |event| match event {
