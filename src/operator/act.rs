@@ -1,6 +1,7 @@
 //! Act: the one effect of a pass, after its intent is stored. Each is idempotent by name.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job;
@@ -9,13 +10,14 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use super::cache::TakenLock;
 use super::cluster::{Kind, Mode};
 use super::error::ReconcileError;
 use super::observe::{LOCK_GENERATION, is_owned_by, living_holder};
 use super::reconcile::Operator;
 use crate::api::{Relocation, label, lease_name};
 use crate::lifecycle::{
-    CreateRefusal, Effect, ObjectReference, Plan, build_end_job, build_job, build_workspace, owner_labels,
+    CreateRefusal, Effect, LockSeen, ObjectReference, Plan, build_end_job, build_job, build_workspace, owner_labels,
     owner_reference,
 };
 
@@ -35,9 +37,10 @@ pub(super) async fn act(operator: &Operator, relocation: &Relocation, effect: &E
     let uid = relocation.uid().unwrap_or_default();
     match effect {
         Effect::TakeLock => take_lock(operator, relocation, &namespace, &uid).await,
-        Effect::ReleaseLock { uid } => {
+        Effect::ReleaseLock { uid: lock } => {
             let lease = lease_name(relocation.spec.effective_mutex());
-            operator.cluster.delete::<Lease>(&namespace, &lease, uid).await
+            operator.memories.change(&uid, |memory| memory.lock = None);
+            operator.cluster.delete::<Lease>(&namespace, &lease, lock).await
         }
         Effect::CreateWorkspace(plan) => {
             let Some(claim) = build_workspace(relocation, plan) else { return Ok(()) };
@@ -141,19 +144,24 @@ async fn create_idempotently<K: Kind>(operator: &Operator, namespace: &str, obje
 /// One whose holder is gone is deleted exactly as it was seen; the next pass takes the lock.
 async fn take_lock(operator: &Operator, relocation: &Relocation, namespace: &str, uid: &str) -> Result<()> {
     let name = lease_name(relocation.spec.effective_mutex());
+    let generation = relocation.metadata.generation.unwrap_or(0);
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
         "metadata": {
             "name": name,
             "labels": owner_labels(relocation),
-            "annotations": { label(LOCK_GENERATION): relocation.metadata.generation.unwrap_or(0).to_string() },
+            "annotations": { label(LOCK_GENERATION): generation.to_string() },
             "ownerReferences": [owner_reference(relocation)],
         },
         "spec": { "holderIdentity": relocation.name_any() },
     });
     match operator.cluster.create::<Lease>(namespace, &lease, Mode::Persist).await {
-        Ok(_) => return Ok(()),
+        Ok(made) => {
+            let seen = LockSeen::Ours { uid: made.uid().unwrap_or_default(), generation };
+            operator.memories.change(uid, |memory| memory.lock = Some(TakenLock { at: Instant::now(), seen }));
+            return Ok(());
+        }
         Err(error) if error.api_status().is_some_and(kube::core::Status::is_already_exists) => {}
         Err(error) => return Err(error),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use super::plans::GuardedRelocation;
 use crate::api::{Labels, label};
-use crate::lifecycle::{CreateRefusal, Plan};
+use crate::lifecycle::{CreateRefusal, LockSeen, Plan};
 
 /// The Jobs of relocations, by the uid of the relocation that owns them.
 ///
@@ -162,10 +163,30 @@ pub(super) struct Memory {
     pub create_refusal: Option<(String, CreateRefusal)>,
     /// The frozen plan by the name of its revision.
     pub frozen: Option<(String, Arc<Plan>)>,
+    /// The lock that this process has just taken.
+    pub lock: Option<TakenLock>,
     /// Whether this process has looked at it, or has put off its first look.
     pub seen: bool,
     /// Whether the workspace of a success was seen to be gone.
     pub workspace_gone: bool,
+}
+
+/// A lock, and when it was taken.
+#[derive(Clone)]
+pub(super) struct TakenLock {
+    pub at: Instant,
+    pub seen: LockSeen,
+}
+
+/// For how long a lock that was taken is not read again: the start of a relocation is a chain of passes, each of which
+/// asks for it. A decision may be older than this when it is acted on.
+const LOCK_KEEPS: Duration = Duration::from_secs(1);
+
+impl TakenLock {
+    /// The lock, if it was taken so short a time ago that reading it would tell nothing new.
+    pub fn fresh(&self) -> Option<LockSeen> {
+        (self.at.elapsed() < LOCK_KEEPS).then(|| self.seen.clone())
+    }
 }
 
 /// The memory of all relocations, by uid.

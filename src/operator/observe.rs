@@ -132,7 +132,13 @@ pub(super) async fn look(operator: &Operator, facet: Facet, snapshot: &mut Snaps
         Facet::MutexUse => {
             snapshot.mutex_use = Some(mutex_use(operator, &namespace, relocation.spec.effective_mutex()).await?);
         }
-        Facet::Lock => snapshot.lock = Some(lock(operator, &namespace, relocation, &uid).await?),
+        Facet::Lock => {
+            let taken = operator.memories.get(&uid).lock.and_then(|lock| lock.fresh());
+            snapshot.lock = Some(match taken {
+                Some(taken) => taken,
+                None => lock(operator, &namespace, relocation, &uid).await?,
+            });
+        }
         Facet::Workspace => {
             let claim = operator.cluster.get::<PersistentVolumeClaim>(&namespace, &workspace_name(&name, &uid)).await?;
             snapshot.workspace = Some(match claim {
