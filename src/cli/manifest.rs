@@ -76,7 +76,8 @@ pub(super) async fn explain(session: &Session, file: &Path, output: &OutputArgum
     Ok(if sound { Outcome::Done } else { Outcome::Error })
 }
 
-fn read(file: &Path) -> Result<Vec<Value>, Error> {
+/// The objects of a file, or of standard input.
+pub(super) fn read(file: &Path) -> Result<Vec<Value>, Error> {
     let text = if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map(|_| text)

@@ -8,14 +8,18 @@
 //! `async fn run(&self, session: &Session) -> Result<Outcome, Error>`; what it prints goes through the [`Session`], so
 //! that a test can bring writers, a clock and a terminal of its own.
 
+mod acting;
 mod ages;
 mod arguments;
 mod clock;
 mod cluster;
 mod commands;
+mod completing;
 mod connection;
+mod diff;
 mod error;
 mod frames;
+mod gitops;
 mod jsonpath;
 mod legal;
 mod manifest;
@@ -30,7 +34,9 @@ mod table;
 mod terminal;
 mod tree;
 mod view;
+mod waiting;
 mod watching;
+mod writing;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -42,12 +48,17 @@ pub use arguments::Arguments;
 pub use outcome::Outcome;
 pub use session::Outside;
 
+use completing::Question;
 use error::Error;
 use session::Session;
 
 /// Runs the plugin with these arguments, the program's name first, and answers with its exit code; see [`Outcome`].
 pub async fn run(arguments: impl IntoIterator<Item = OsString>, outside: Outside) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(question) = Question::of(&arguments, outside.variable) {
+        question.answer(outside);
+        return ExitCode::from(Outcome::Done.code());
+    }
     let parsed = match Arguments::try_parse_from(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => return answer_usage(&error, outside),
