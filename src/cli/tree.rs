@@ -508,17 +508,99 @@ mod tests {
 
     #[test]
     fn a_running_one_shows_attempts_jobs_pods_and_a_bar() {
-        check(&a_running_one(), None, false, expect![[""]]);
+        check(&a_running_one(), None, false, expect![[r#"
+            acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+            IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+
+            ✔ UPLOADING        72s
+            └─ ✔ copy                 copied; 20,000 files
+            ✔ PREPROCESSING    1s
+            ✔ VALIDATING       16s
+            ● IMPORTING        36s
+            ├─ ● write         36s    attempt 2 of 4; exit code 1; disk full [2J
+            │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1
+            │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, disk full
+            │  └─ ● attempt 2  15s    Job acme-00000002
+            │     └─ ● pod     14s    acme-00000002-abcde, Running
+            │        ███████████████░░░░░░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
+            └─ ○ index
+            ○ POSTPROCESSING          pauseAtStep
+            ○ NOTIFYING               cancelAtStep; mail
+
+            possible now
+              kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
+              kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
+              kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
+              kubectl relocation abort acme                    end now
+
+            last events
+              25s   TaskFailed   IMPORTING/write failed: disk full
+        "#]]);
     }
 
     #[test]
     fn a_narrow_terminal_cuts_what_is_beside_the_point() {
-        check(&a_running_one(), Some(72), false, expect![[""]]);
+        check(&a_running_one(), Some(72), false, expect![[r#"
+            acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+            IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+
+            ✔ UPLOADING        72s
+            └─ ✔ copy                 copied; 20,000 files
+            ✔ PREPROCESSING    1s
+            ✔ VALIDATING       16s
+            ● IMPORTING        36s
+            ├─ ● write         36s    attempt 2 of 4; exit code 1; disk full [2J
+            │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1
+            │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, dis…
+            │  └─ ● attempt 2  15s    Job acme-00000002
+            │     └─ ● pod     14s    acme-00000002-abcde, Running
+            │        ██████████░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
+            └─ ○ index
+            ○ POSTPROCESSING          pauseAtStep
+            ○ NOTIFYING               cancelAtStep; mail
+
+            possible now
+              kubectl relocation patch acme --pauseAtStep=''   do not stop before P…
+              kubectl relocation cancel acme --withdraw        do not end before NO…
+              kubectl relocation suspend acme                  stop the running wor…
+              kubectl relocation abort acme                    end now
+
+            last events
+              25s   TaskFailed   IMPORTING/write failed: disk full
+        "#]]);
     }
 
     #[test]
     fn wide_unfolds_what_is_done_and_what_is_to_come() {
-        check(&a_running_one(), None, true, expect![[""]]);
+        check(&a_running_one(), None, true, expect![[r#"
+            acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+            IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+
+            ✔ UPLOADING        72s
+            └─ ✔ copy                 copied; 20,000 files
+            ✔ PREPROCESSING    1s
+            ✔ VALIDATING       16s
+            ● IMPORTING        36s
+            ├─ ● write         36s    attempt 2 of 4; exit code 1; disk full [2J
+            │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1, fencing token 101
+            │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, on node-1, disk full
+            │  └─ ● attempt 2  15s    Job acme-00000002, fencing token 102
+            │     └─ ● pod     14s    acme-00000002-abcde, Running, on node-1
+            │        ███████████████░░░░░░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
+            └─ ○ index
+            ○ POSTPROCESSING          pauseAtStep
+            ○ NOTIFYING               cancelAtStep
+            └─ ○ mail
+
+            possible now
+              kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
+              kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
+              kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
+              kubectl relocation abort acme                    end now
+
+            last events
+              25s   TaskFailed   IMPORTING/write failed: disk full
+        "#]]);
     }
 
     #[test]
@@ -528,15 +610,43 @@ mod tests {
         observed.pods = Err("pods are not shown: no".to_owned());
         observed.plan = Ok(None);
         observed.events = Ok(Vec::new());
-        check(&observed, None, false, expect![[""]]);
+        check(&observed, None, false, expect![[r#"
+            acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+            IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+
+            ✔ UPLOADING       72s
+            └─ ✔ copy                copied; 20,000 files
+            ✔ PREPROCESSING   1s
+            ✔ VALIDATING      16s
+            ● IMPORTING       36s
+            └─ ● write               attempt 2 of 4; exit code 1; disk full [2J
+            ○ POSTPROCESSING         pauseAtStep
+            ○ NOTIFYING              cancelAtStep
+
+            possible now
+              kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
+              kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
+              kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
+              kubectl relocation abort acme                    end now
+
+            Jobs are not shown: no
+            pods are not shown: no
+        "#]]);
     }
 
     #[test]
     fn a_pipe_gets_facts_that_change_only_when_something_happens() {
-        let words = |now: &str| Words { now: now.parse().unwrap(), zone: &TimeZone::UTC, flags: "", with_ages: false };
+        let zone = TimeZone::UTC;
+        let words = |now: &str| Words { now: now.parse().unwrap(), zone: &zone, flags: "", with_ages: false };
         let observed = a_running_one();
         let told = facts(&View::of(&observed, &words("2026-07-02T14:02:06Z")));
         assert_eq!(told, facts(&View::of(&observed, &words("2026-07-02T14:30:00Z"))));
-        expect![[""]].assert_eq(&told.join("\n"));
+        expect![[r#"
+            IMPORTING/write, attempt 1: Job acme-00000001 has failed: exit code 1
+            IMPORTING/write, attempt 1: pod acme-00000001-abcde Failed: disk full
+            IMPORTING/write, attempt 2: Job acme-00000002 runs
+            IMPORTING/write, attempt 2: pod acme-00000002-abcde Running
+            IMPORTING/write, attempt 2: 50 %
+            IN_PROGRESS IMPORTING: IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002"#]].assert_eq(&told.join("\n"));
     }
 }
