@@ -5,8 +5,11 @@
 
 #![allow(
     clippy::disallowed_methods,
-    clippy::unwrap_used,
-    missing_docs,
+    clippy::duration_suboptimal_units,
+    clippy::format_push_string,
+    clippy::needless_pass_by_value,
+    clippy::similar_names,
+    clippy::struct_field_names,
     reason = "a test writes as people and kubelets do, and one that cannot go on says where"
 )]
 

@@ -207,7 +207,7 @@ fn step_rows(step: &StepView, canvas: Canvas) -> Vec<Row> {
         info.push("paused here".to_owned());
     }
     info.extend(step.mark.map(str::to_owned));
-    if step.tasks.is_empty() && step.state == WorkState::Pending && !step.paused && step.mark.is_none() {
+    if step.passed_through {
         info.push("nothing to do".to_owned());
     }
     let name = if step.name == Step::Completed { "when it has ended".to_owned() } else { step.name.to_string() };
@@ -245,10 +245,13 @@ fn task_rows(task: &TaskView, is_last: bool, canvas: Canvas) -> Vec<Row> {
     if let Some(at) = task.next_attempt_at.filter(|at| *at > canvas.now) {
         info.push(format!("again in {}", ages::short(at.duration_since(canvas.now))));
     }
-    if let Some(code) = task.exit_code.filter(|code| *code != 0) {
-        info.push(format!("exit code {code}"));
+    let code = task.exit_code.filter(|code| *code != 0).map(|code| format!("exit code {code}"));
+    let said: Vec<String> = code.into_iter().chain(task.message.as_deref().map(harmless)).collect();
+    if !said.is_empty() {
+        // While the next attempt runs or waits, this is what the last one ended with.
+        let before = if task.state == WorkState::Running { "before: " } else { "" };
+        info.push(format!("{before}{}", said.join(", ")));
     }
-    info.extend(task.message.as_deref().map(harmless));
     let counts: Vec<String> = task
         .counts
         .iter()
@@ -383,7 +386,8 @@ mod tests {
     use k8s_openapi::jiff::tz::TimeZone;
     use serde_json::{Value, json};
 
-    use super::super::observed::Observed;
+    use super::super::error::Error;
+    use super::super::observed::{Observed, Unread};
     use super::super::sentence::Words;
     use super::super::terminal::plain;
     use super::*;
@@ -508,7 +512,11 @@ mod tests {
 
     #[test]
     fn a_running_one_shows_attempts_jobs_pods_and_a_bar() {
-        check(&a_running_one(), None, false, expect![[r#"
+        check(
+            &a_running_one(),
+            None,
+            false,
+            expect![[r#"
             acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
             IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
 
@@ -535,12 +543,17 @@ mod tests {
 
             last events
               25s   TaskFailed   IMPORTING/write failed: disk full
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn a_narrow_terminal_cuts_what_is_beside_the_point() {
-        check(&a_running_one(), Some(72), false, expect![[r#"
+        check(
+            &a_running_one(),
+            Some(72),
+            false,
+            expect![[r#"
             acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
             IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
 
@@ -567,12 +580,17 @@ mod tests {
 
             last events
               25s   TaskFailed   IMPORTING/write failed: disk full
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn wide_unfolds_what_is_done_and_what_is_to_come() {
-        check(&a_running_one(), None, true, expect![[r#"
+        check(
+            &a_running_one(),
+            None,
+            true,
+            expect![[r#"
             acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
             IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
 
@@ -600,17 +618,29 @@ mod tests {
 
             last events
               25s   TaskFailed   IMPORTING/write failed: disk full
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn what_may_not_be_read_is_said_and_the_rest_is_shown() {
         let mut observed = a_running_one();
-        observed.jobs = Err("Jobs are not shown: no".to_owned());
-        observed.pods = Err("pods are not shown: no".to_owned());
+        let refused = |resource: &str| Error::Forbidden {
+            verb: "list",
+            resource: resource.to_owned(),
+            place: "in the namespace \"default\"".to_owned(),
+            why: "you are the user \"jane\"".to_owned(),
+        };
+        observed.jobs = Err(Unread::new("Jobs", &refused("jobs.batch")));
+        observed.pods = Err(Unread::new("pods", &refused("pods")));
+        observed.progress = Err(Unread::new("the progress", &Error::Usage("the kubelet does not answer".to_owned())));
         observed.plan = Ok(None);
         observed.events = Ok(Vec::new());
-        check(&observed, None, false, expect![[r#"
+        check(
+            &observed,
+            None,
+            false,
+            expect![[r#"
             acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
             IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
 
@@ -631,7 +661,8 @@ mod tests {
 
             Jobs are not shown: no
             pods are not shown: no
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -647,6 +678,7 @@ mod tests {
             IMPORTING/write, attempt 2: Job acme-00000002 runs
             IMPORTING/write, attempt 2: pod acme-00000002-abcde Running
             IMPORTING/write, attempt 2: 50 %
-            IN_PROGRESS IMPORTING: IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002"#]].assert_eq(&told.join("\n"));
+            IN_PROGRESS IMPORTING: IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002"#]]
+        .assert_eq(&told.join("\n"));
     }
 }

@@ -9,7 +9,7 @@ use expect_test::Expect;
 use regex::Regex;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::support::Scenario;
 
@@ -164,6 +164,17 @@ impl Answer {
         assert_eq!(self.code, 0, "{}{}", self.out, self.err);
         self
     }
+}
+
+/// Waits until an event of the reason is there: events are written after the status that they tell of.
+pub async fn wait_for_event(scenario: &Scenario, name: &str, reason: &str) {
+    let told = timeout(LIMIT, async {
+        let prefix = format!("{reason}: ");
+        while !scenario.events(name).await.iter().any(|event| event.starts_with(&prefix)) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    told.await.unwrap_or_else(|_| panic!("{name} has no event {reason} in time"));
 }
 
 /// Replaces what differs from run to run, and makes the gaps between columns alike.

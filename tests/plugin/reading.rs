@@ -5,7 +5,7 @@ use expect_test::expect;
 use relocation_operator::api::{StatusValue, Step};
 use serde_json::{Value, json};
 
-use crate::person::Person;
+use crate::person::{Person, wait_for_event};
 use crate::support::{Behaviour, Gate, Scenario, a_plan, a_relocation, on, run};
 
 /// A relocation that stands before IMPORTING because of the plan's automatic fence.
@@ -15,6 +15,7 @@ async fn paused_by_the_plan(scenario: &mut Scenario) {
     scenario.start_operator().await;
     scenario.create(a_relocation("acme")).await;
     scenario.wait_for("acme", StatusValue::Pause, Step::Importing).await;
+    wait_for_event(scenario, "acme", "Paused").await;
 }
 
 #[tokio::test]
@@ -194,6 +195,7 @@ async fn the_status_of_a_running_one_shows_its_attempts_and_how_far_it_is() {
             })
             .await;
         scenario.wait_for_running_pod("acme", Step::Uploading).await;
+        wait_for_event(scenario, "acme", "TaskRetrying").await;
         let gate = Gate::open(&scenario.client).await;
         gate.answer(
             |asked| asked.path.ends_with("/log"),
@@ -251,7 +253,7 @@ async fn the_status_of_a_running_one_shows_its_attempts_and_how_far_it_is() {
         "#]]);
         // Who has no kubelet to ask is told so, and sees the rest.
         let without = Person::of(scenario).types("status acme").await.succeeded();
-        assert!(without.out.contains("the progress is not shown: "), "{}", without.out);
+        assert!(without.out.contains("not shown: the progress: "), "{}", without.out);
     })
     .await;
 }
@@ -264,6 +266,7 @@ async fn the_status_of_a_failed_one_says_where_and_why_and_what_is_possible() {
         scenario.start_operator().await;
         scenario.create(a_relocation("acme")).await;
         scenario.wait_for_failure("acme").await;
+        wait_for_event(scenario, "acme", "Failed").await;
         let person = Person::of(scenario);
         person.types("status acme").await.shows(expect![[r#"
             acme  FAILURE  plan plan, owner acme, AGE old, took AGE
@@ -337,22 +340,11 @@ async fn explain_names_what_is_in_the_way() {
                     .then_some(())
             })
             .await;
-        person.types("explain stuck").await.shows(expect![[r#"
-            stuck is IN_PROGRESS at UPLOADING: UPLOADING/run runs, attempt 1 of 2, as Job stuck-JOB
-
-            plan  plan is accepted, in use as it was at generation 1
-            fence  none
-            lock  it holds the mutex "acme"
-            attempt  UPLOADING/run is at attempt 1 of 2
-            job  stuck-JOB is there
-            pod  stuck-JOB-POD on relocation-stub does not start: ImagePullBackOff: Back-off pulling image "stub"
-
-            possible now
-              kubectl relocation pause stuck --at-step PREPROCESSING -n NAMESPACE
-              kubectl relocation cancel stuck --at-step PREPROCESSING -n NAMESPACE
-              kubectl relocation suspend stuck -n NAMESPACE
-              kubectl relocation abort stuck -n NAMESPACE
-        "#]]);
+        let stuck = person.types("explain stuck").await.succeeded().settled();
+        let pod = "stuck-JOB-POD on relocation-stub does not start: ImagePullBackOff: Back-off pulling image \"stub\"";
+        assert!(stuck.contains(pod), "{stuck}");
+        let status = person.types("status stuck").await.succeeded().settled();
+        assert!(status.contains("stuck-JOB-POD, ImagePullBackOff, Back-off pulling image \"stub\""), "{status}");
 
         scenario.create(a_relocation("second").with(json!({ "owner": "acme", "whenLocked": "Wait" }))).await;
         scenario.wait_until_answered("second").await;
@@ -497,6 +489,9 @@ async fn logs_of_all_attempts_are_printed_with_their_task_and_followed_to_the_en
             one
             two
         "#]]);
+        let json = person.types("logs acme -o json --task run --attempt 2").await.succeeded();
+        assert!(json.out.starts_with(r#"{"attempt":2,"line":"one","pod":"acme-"#), "{}", json.out);
+        person.types("logs acme -o name --step uploading").await.shows(expect![[""]]);
         person.types("logs acme --task runn").await.shows(expect![[r#"
             error: no pod of acme belongs to a task "runn"; did you mean run?
             exit code 1
