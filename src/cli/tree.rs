@@ -517,33 +517,33 @@ mod tests {
             None,
             false,
             expect![[r#"
-            acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
-            IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+                acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+                IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
 
-            ✔ UPLOADING        72s
-            └─ ✔ copy                 copied; 20,000 files
-            ✔ PREPROCESSING    1s
-            ✔ VALIDATING       16s
-            ● IMPORTING        36s
-            ├─ ● write         36s    attempt 2 of 4; exit code 1; disk full [2J
-            │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1
-            │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, disk full
-            │  └─ ● attempt 2  15s    Job acme-00000002
-            │     └─ ● pod     14s    acme-00000002-abcde, Running
-            │        ███████████████░░░░░░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
-            └─ ○ index
-            ○ POSTPROCESSING          pauseAtStep
-            ○ NOTIFYING               cancelAtStep; mail
+                ✔ UPLOADING        72s
+                └─ ✔ copy                 copied; 20,000 files
+                ✔ PREPROCESSING    1s     nothing to do
+                ✔ VALIDATING       16s    nothing to do
+                ● IMPORTING        36s
+                ├─ ● write         36s    attempt 2 of 4; before: exit code 1, disk full [2J
+                │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1
+                │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, disk full
+                │  └─ ● attempt 2  15s    Job acme-00000002
+                │     └─ ● pod     14s    acme-00000002-abcde, Running
+                │        ███████████████░░░░░░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
+                └─ ○ index
+                ○ POSTPROCESSING          pauseAtStep, nothing to do
+                ○ NOTIFYING               cancelAtStep; mail
 
-            possible now
-              kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
-              kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
-              kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
-              kubectl relocation abort acme                    end now
+                possible now
+                  kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
+                  kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
+                  kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
+                  kubectl relocation abort acme                    end now
 
-            last events
-              25s   TaskFailed   IMPORTING/write failed: disk full
-        "#]],
+                last events
+                  25s   TaskFailed   IMPORTING/write failed: disk full
+            "#]],
         );
     }
 
@@ -554,33 +554,33 @@ mod tests {
             Some(72),
             false,
             expect![[r#"
-            acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
-            IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+                acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+                IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
 
-            ✔ UPLOADING        72s
-            └─ ✔ copy                 copied; 20,000 files
-            ✔ PREPROCESSING    1s
-            ✔ VALIDATING       16s
-            ● IMPORTING        36s
-            ├─ ● write         36s    attempt 2 of 4; exit code 1; disk full [2J
-            │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1
-            │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, dis…
-            │  └─ ● attempt 2  15s    Job acme-00000002
-            │     └─ ● pod     14s    acme-00000002-abcde, Running
-            │        ██████████░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
-            └─ ○ index
-            ○ POSTPROCESSING          pauseAtStep
-            ○ NOTIFYING               cancelAtStep; mail
+                ✔ UPLOADING        72s
+                └─ ✔ copy                 copied; 20,000 files
+                ✔ PREPROCESSING    1s     nothing to do
+                ✔ VALIDATING       16s    nothing to do
+                ● IMPORTING        36s
+                ├─ ● write         36s    attempt 2 of 4; before: exit code 1, disk ful…
+                │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1
+                │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, dis…
+                │  └─ ● attempt 2  15s    Job acme-00000002
+                │     └─ ● pod     14s    acme-00000002-abcde, Running
+                │        ██████████░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
+                └─ ○ index
+                ○ POSTPROCESSING          pauseAtStep, nothing to do
+                ○ NOTIFYING               cancelAtStep; mail
 
-            possible now
-              kubectl relocation patch acme --pauseAtStep=''   do not stop before P…
-              kubectl relocation cancel acme --withdraw        do not end before NO…
-              kubectl relocation suspend acme                  stop the running wor…
-              kubectl relocation abort acme                    end now
+                possible now
+                  kubectl relocation patch acme --pauseAtStep=''   do not stop before P…
+                  kubectl relocation cancel acme --withdraw        do not end before NO…
+                  kubectl relocation suspend acme                  stop the running wor…
+                  kubectl relocation abort acme                    end now
 
-            last events
-              25s   TaskFailed   IMPORTING/write failed: disk full
-        "#]],
+                last events
+                  25s   TaskFailed   IMPORTING/write failed: disk full
+            "#]],
         );
     }
 
@@ -591,34 +591,34 @@ mod tests {
             None,
             true,
             expect![[r#"
-            acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
-            IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+                acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+                IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
 
-            ✔ UPLOADING        72s
-            └─ ✔ copy                 copied; 20,000 files
-            ✔ PREPROCESSING    1s
-            ✔ VALIDATING       16s
-            ● IMPORTING        36s
-            ├─ ● write         36s    attempt 2 of 4; exit code 1; disk full [2J
-            │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1, fencing token 101
-            │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, on node-1, disk full
-            │  └─ ● attempt 2  15s    Job acme-00000002, fencing token 102
-            │     └─ ● pod     14s    acme-00000002-abcde, Running, on node-1
-            │        ███████████████░░░░░░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
-            └─ ○ index
-            ○ POSTPROCESSING          pauseAtStep
-            ○ NOTIFYING               cancelAtStep
-            └─ ○ mail
+                ✔ UPLOADING        72s
+                └─ ✔ copy                 copied; 20,000 files
+                ✔ PREPROCESSING    1s     nothing to do
+                ✔ VALIDATING       16s    nothing to do
+                ● IMPORTING        36s
+                ├─ ● write         36s    attempt 2 of 4; before: exit code 1, disk full [2J
+                │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1, fencing token 101
+                │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, on node-1, disk full
+                │  └─ ● attempt 2  15s    Job acme-00000002, fencing token 102
+                │     └─ ● pod     14s    acme-00000002-abcde, Running, on node-1
+                │        ███████████████░░░░░░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
+                └─ ○ index
+                ○ POSTPROCESSING          pauseAtStep, nothing to do
+                ○ NOTIFYING               cancelAtStep
+                └─ ○ mail
 
-            possible now
-              kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
-              kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
-              kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
-              kubectl relocation abort acme                    end now
+                possible now
+                  kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
+                  kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
+                  kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
+                  kubectl relocation abort acme                    end now
 
-            last events
-              25s   TaskFailed   IMPORTING/write failed: disk full
-        "#]],
+                last events
+                  25s   TaskFailed   IMPORTING/write failed: disk full
+            "#]],
         );
     }
 
@@ -641,27 +641,27 @@ mod tests {
             None,
             false,
             expect![[r#"
-            acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
-            IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+                acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+                IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
 
-            ✔ UPLOADING       72s
-            └─ ✔ copy                copied; 20,000 files
-            ✔ PREPROCESSING   1s
-            ✔ VALIDATING      16s
-            ● IMPORTING       36s
-            └─ ● write               attempt 2 of 4; exit code 1; disk full [2J
-            ○ POSTPROCESSING         pauseAtStep
-            ○ NOTIFYING              cancelAtStep
+                ✔ UPLOADING       72s
+                └─ ✔ copy                copied; 20,000 files
+                ✔ PREPROCESSING   1s
+                ✔ VALIDATING      16s
+                ● IMPORTING       36s
+                └─ ● write               attempt 2 of 4; before: exit code 1, disk full [2J
+                ○ POSTPROCESSING         pauseAtStep
+                ○ NOTIFYING              cancelAtStep
 
-            possible now
-              kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
-              kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
-              kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
-              kubectl relocation abort acme                    end now
+                possible now
+                  kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
+                  kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
+                  kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
+                  kubectl relocation abort acme                    end now
 
-            Jobs are not shown: no
-            pods are not shown: no
-        "#]],
+                not shown: the progress: the kubelet does not answer
+                not shown, because you may not read it: Jobs (list jobs.batch), pods (list pods); you are the user "jane"
+            "#]],
         );
     }
 

@@ -87,7 +87,7 @@ async fn wrong_use_is_answered_with_right_use() {
             error: the following required arguments were not provided:
               <NAME>
 
-            Usage: kubectl relocation status --namespace <NAME> <NAME>
+            Usage: kubectl relocation status --namespace <NAMESPACE> <NAME>
 
             For more information, try '--help'.
             exit code 1
@@ -125,7 +125,7 @@ async fn wrong_use_is_answered_with_right_use() {
         person.types("explain acme -f file.yaml").await.shows(expect![[r#"
             error: the argument '[NAME]' cannot be used with '--file <FILE>'
 
-            Usage: kubectl relocation explain --namespace <NAME> <NAME>
+            Usage: kubectl relocation explain --namespace <NAMESPACE> <NAME>
 
             For more information, try '--help'.
             exit code 1
@@ -228,9 +228,9 @@ async fn who_may_only_read_relocations_sees_them_and_is_told_what_else_there_is(
             ✔ PREPROCESSING  AGE
             └─ ✔ run  done
             ‖ VALIDATING  paused here, pauseAtStep
-            ○ IMPORTING  nothing to do
-            ○ POSTPROCESSING  nothing to do
-            ○ NOTIFYING  nothing to do
+            ○ IMPORTING
+            ○ POSTPROCESSING
+            ○ NOTIFYING
 
             possible now
               kubectl relocation unpause acme -n NAMESPACE  go on
@@ -238,21 +238,15 @@ async fn who_may_only_read_relocations_sees_them_and_is_told_what_else_there_is(
               kubectl relocation cancel acme --at-step VALIDATING -n NAMESPACE  end instead of entering VALIDATING
               kubectl relocation abort acme -n NAMESPACE  end now
 
-            Jobs are not shown: you may not list jobs.batch in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb list on jobs.batch
-            pods are not shown: you may not list pods in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb list on pods
-            the plan's tasks are not shown: you may not get relocationplans.relocation.dev in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb get on relocationplans.relocation.dev
-            events are not shown: you may not list events in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb list on events
+            not shown, because you may not read it: Jobs (list jobs.batch), pods (list pods), the plan (get relocationplans.relocation.dev), events (list events); you are the user "system:serviceaccount:NAMESPACE:reader"
         "#]]);
         person.types("explain acme").await.succeeded().shows(expect![[r#"
             acme is PAUSE at VALIDATING: paused before VALIDATING by spec.pauseAtStep since TIME (AGE ago); go on with: kubectl relocation unpause acme -n NAMESPACE
 
-            plan  its plan are not shown: you may not get relocationplans.relocation.dev in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb get on relocationplans.relocation.dev
+            plan  not shown, because you may not read it: its plan (get relocationplans.relocation.dev); you are the user "system:serviceaccount:NAMESPACE:reader"
             fence  spec.pauseAtStep is VALIDATING: it stands here
-            lock  who holds its mutex are not shown: you may not get leases.coordination.k8s.io in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb get on leases.coordination.k8s.io
-            not seen  Jobs are not shown: you may not list jobs.batch in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb list on jobs.batch
-            not seen  pods are not shown: you may not list pods in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb list on pods
-            not seen  the plan's tasks are not shown: you may not get relocationplans.relocation.dev in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb get on relocationplans.relocation.dev
-            not seen  events are not shown: you may not list events in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb list on events
+            lock  not shown, because you may not read it: who holds its mutex (get leases.coordination.k8s.io); you are the user "system:serviceaccount:NAMESPACE:reader"
+            not seen  not shown, because you may not read it: Jobs (list jobs.batch), pods (list pods), the plan (get relocationplans.relocation.dev), events (list events); you are the user "system:serviceaccount:NAMESPACE:reader"
 
             possible now
               kubectl relocation unpause acme -n NAMESPACE

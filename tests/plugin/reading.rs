@@ -210,8 +210,8 @@ async fn the_status_of_a_running_one_shows_its_attempts_and_how_far_it_is() {
             UPLOADING/run runs, attempt 2 of 2, as Job acme-JOB
 
             ● UPLOADING  AGE
-            └─ ● run  AGE  attempt 2 of 2; exit code 1; connection reset
-               ├─ ✖ attempt 1  AGE  Job acme-JOB, Container main for pod NAMESPACE/acme-JOB-POD failed with exit code 1 matching FailJob rule at index 2
+            └─ ● run  AGE  attempt 2 of 2; before: exit code 1, connection reset
+               ├─ ✖ attempt 1  AGE  Job acme-JOB, exit code 1
                │  └─ ✖ pod  AGE  acme-JOB-POD, Failed, exit code 1, connection reset
                └─ ● attempt 2  AGE  Job acme-JOB
                   └─ ● pod  AGE  acme-JOB-POD, Running
@@ -270,7 +270,7 @@ async fn the_status_of_a_failed_one_says_where_and_why_and_what_is_possible() {
         let person = Person::of(scenario);
         person.types("status acme").await.shows(expect![[r#"
             acme  FAILURE  plan plan, owner acme, AGE old, took AGE
-            failed in IMPORTING/run at TIME (AGE ago), FatalExitCode: IMPORTING/run ended with the fatal exit code 65: the target is full (failure IMPORTING-1-ID)
+            failed at TIME (AGE ago), FatalExitCode: IMPORTING/run ended with the fatal exit code 65: the target is full (failure IMPORTING-1-ID)
 
             ✔ UPLOADING  AGE
             └─ ✔ run  AGE  done
@@ -279,8 +279,8 @@ async fn the_status_of_a_failed_one_says_where_and_why_and_what_is_possible() {
             ✔ VALIDATING  AGE
             └─ ✔ run  AGE  done
             ✖ IMPORTING
-            └─ ✖ run  AGE  attempt 1 of 2; exit code 65; the target is full
-               └─ ✖ attempt 1  AGE  Job acme-JOB, Container main for pod NAMESPACE/acme-JOB-POD failed with exit code 65 matching FailJob rule at index 1
+            └─ ✖ run  AGE  attempt 1 of 2; exit code 65, the target is full
+               └─ ✖ attempt 1  AGE  Job acme-JOB, exit code 65
                   └─ ✖ pod  AGE  acme-JOB-POD, Failed, exit code 65, the target is full
             ○ POSTPROCESSING  run
             ○ NOTIFYING  run
@@ -290,19 +290,19 @@ async fn the_status_of_a_failed_one_says_where_and_why_and_what_is_possible() {
               kubectl relocation retry acme -n NAMESPACE  start over as a new relocation
 
             last events
+              AGE  Failed  FatalExitCode: IMPORTING/run ended with the fatal exit code 65: the target is full (failure IMPORTING-1-ID)
               AGE  StepEntered  entered IMPORTING: task run runs as Job acme-JOB
               AGE  TaskSucceeded  VALIDATING/run succeeded: done
               AGE  StepEntered  entered VALIDATING: task run runs as Job acme-JOB
               AGE  TaskSucceeded  PREPROCESSING/run succeeded: done
-              AGE  StepEntered  entered PREPROCESSING: task run runs as Job acme-JOB
         "#]]);
         person.types("explain acme").await.shows(expect![[r#"
-            acme is FAILURE at IMPORTING: failed in IMPORTING/run at TIME (AGE ago), FatalExitCode: IMPORTING/run ended with the fatal exit code 65: the target is full (failure IMPORTING-1-ID)
+            acme is FAILURE at IMPORTING: failed at TIME (AGE ago), FatalExitCode: IMPORTING/run ended with the fatal exit code 65: the target is full (failure IMPORTING-1-ID)
 
             plan  plan is accepted, in use as it was at generation 1
             fence  none
             lock  nobody holds the mutex "acme"
-            attempt  IMPORTING/run is at attempt 1 of 2
+            attempt  IMPORTING/run ended with attempt 1 of 2
             said  the last attempt that ended said: the target is full
 
             possible now
@@ -490,7 +490,7 @@ async fn logs_of_all_attempts_are_printed_with_their_task_and_followed_to_the_en
             two
         "#]]);
         let json = person.types("logs acme -o json --task run --attempt 2").await.succeeded();
-        assert!(json.out.starts_with(r#"{"attempt":2,"line":"one","pod":"acme-"#), "{}", json.out);
+        assert!(json.out.starts_with(r#"{"step":"UPLOADING","task":"run","attempt":2,"pod":"acme-"#), "{}", json.out);
         person.types("logs acme -o name --step uploading").await.shows(expect![[""]]);
         person.types("logs acme --task runn").await.shows(expect![[r#"
             error: no pod of acme belongs to a task "runn"; did you mean run?
