@@ -42,7 +42,7 @@ pub struct Arguments {
 #[command(next_help_heading = "Connection")]
 pub(super) struct GlobalArguments {
     /// Work in this namespace instead of the context's
-    #[arg(short, long, global = true, value_name = "NAME")]
+    #[arg(short, long, global = true, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Look into every namespace
     #[arg(short = 'A', long, global = true, conflicts_with = "namespace")]
@@ -62,7 +62,7 @@ pub(super) struct GlobalArguments {
     /// How long the API server may take for one answer, such as 5s or 2m; 0 means for ever
     #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
     pub request_timeout: Duration,
-    /// When to use colours; $NO_COLOR turns auto into never
+    /// When to use colours; NO_COLOR turns auto into never
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub color: ColorChoice,
 }

@@ -45,19 +45,18 @@ pub(super) async fn connect(
 }
 
 async fn config(global: &GlobalArguments, variable: impl Fn(&str) -> Option<String>) -> Result<Config, Error> {
-    let (kubeconfig, looked_at) = match &global.kubeconfig {
-        Some(path) => (Some(read(path)?), path.display().to_string()),
-        None => {
-            let paths = paths(variable);
-            let looked_at: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-            // As kubectl does, a file of the list that is not there is passed over.
-            let present = paths.iter().filter(|path| path.exists());
-            let merged = present.map(|path| read(path)).reduce(|merged, next| {
-                let (merged, next) = (merged?, next?);
-                merged.merge(next).map_err(|error| unusable(None, &error))
-            });
-            (merged.transpose()?, looked_at.join(", "))
-        }
+    let (kubeconfig, looked_at) = if let Some(path) = &global.kubeconfig {
+        (Some(read(path)?), path.display().to_string())
+    } else {
+        let paths = paths(variable);
+        let looked_at: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        // As kubectl does, a file of the list that is not there is passed over.
+        let present = paths.iter().filter(|path| path.exists());
+        let merged = present.map(|path| read(path)).reduce(|merged, next| {
+            let (merged, next) = (merged?, next?);
+            merged.merge(next).map_err(|error| unusable(None, &error))
+        });
+        (merged.transpose()?, looked_at.join(", "))
     };
     let Some(kubeconfig) = kubeconfig else {
         return Config::incluster().map_err(|_| Error::NoKubeconfig { looked_at });

@@ -105,7 +105,7 @@ pub enum Error {
         elsewhere: Vec<String>,
     },
     /// The API server refused the request; its sentence is shown as it is.
-    #[error("{message}{}", also(possible))]
+    #[error("{message}{}", also(possible.as_deref()))]
     Refused {
         /// The API server's sentence.
         message: String,
@@ -182,8 +182,8 @@ fn one_of(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!(": {}", known.join(", ")) }
 }
 
-fn also(possible: &Option<String>) -> String {
-    possible.as_ref().map(|possible| format!("\n{possible}")).unwrap_or_default()
+fn also(possible: Option<&str>) -> String {
+    possible.map(|possible| format!("\n{possible}")).unwrap_or_default()
 }
 
 fn hints(similar: &[String], elsewhere: &[String]) -> String {

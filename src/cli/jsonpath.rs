@@ -125,10 +125,9 @@ fn closing(text: &str, close: char) -> Option<usize> {
             _ if escaped => escaped = false,
             (_, '\\') => escaped = true,
             (Some(open), _) if character == open => quote = None,
-            (Some(_), _) => {}
             (None, '"' | '\'') => quote = Some(character),
             (None, _) if character == close => return Some(place),
-            (None, _) => {}
+            (Some(_) | None, _) => {}
         }
     }
     None

@@ -54,12 +54,11 @@ pub(super) fn legal(relocation: &Relocation, flags: &str) -> Vec<Offer> {
     }
     let status = relocation.status.clone().unwrap_or_default();
     let name = relocation.metadata.name.as_deref().unwrap_or_default();
-    let mut offers = Offers { name, flags, offers: Vec::new() };
+    let mut offers = Offers { name, flags, all: Vec::new() };
     match (status.status, relocation.spec.desired_state) {
-        (Some(StatusValue::Success), _) => {}
         (Some(StatusValue::Failure), _) => after_failure(&mut offers, relocation, &status),
-        // It is being stopped for good.
-        (_, DesiredState::Aborted) => {}
+        // All is done, or it is being stopped for good.
+        (Some(StatusValue::Success), _) | (_, DesiredState::Aborted) => {}
         (_, DesiredState::Suspended) => {
             offers.add(Action::Resume, "resume", "", "go on with the work that was stopped");
             cancels(&mut offers, relocation, &status);
@@ -77,7 +76,7 @@ pub(super) fn legal(relocation: &Relocation, flags: &str) -> Vec<Offer> {
             offers.add(Action::Abort, "abort", "", "end now");
         }
     }
-    offers.offers
+    offers.all
 }
 
 /// The first step that can still be fenced off or cancelled: not entered, and not the first of all.
@@ -96,7 +95,7 @@ pub(super) fn next_fence(relocation: &Relocation) -> Option<Step> {
 struct Offers<'a> {
     name: &'a str,
     flags: &'a str,
-    offers: Vec<Offer>,
+    all: Vec<Offer>,
 }
 
 impl Offers<'_> {
@@ -104,7 +103,7 @@ impl Offers<'_> {
         let Self { name, flags, .. } = self;
         let gap = if rest.is_empty() { "" } else { " " };
         let command = format!("kubectl relocation {command} {name}{gap}{rest}{flags}");
-        self.offers.push(Offer { action, command, effect: effect.to_owned() });
+        self.all.push(Offer { action, command, effect: effect.to_owned() });
     }
 }
 

@@ -167,10 +167,10 @@ fn forecast(
             let automatic = plan.auto_pause_at_step.as_ref().and_then(|steps| steps.of(spec.provenance));
             match (automatic, spec.auto_pause) {
                 (Some(step), AutoPause::Honour) => {
-                    stops.push(format!("stops before {step}: the plan's automatic fence"))
+                    stops.push(format!("stops before {step}: the plan's automatic fence"));
                 }
                 (Some(step), AutoPause::Skip) => {
-                    stops.push(format!("does not stop before {step}: spec.autoPause is Skip"))
+                    stops.push(format!("does not stop before {step}: spec.autoPause is Skip"));
                 }
                 (None, _) => {}
             }

@@ -19,7 +19,53 @@ use crate::api::{Labels, Relocation, RelocationPlan, RelocationPlanSpec, StatusV
 const LINES_SEARCHED: i64 = 200;
 
 /// A part of the picture, or why it cannot be read.
-pub(super) type Part<T> = Result<T, String>;
+pub(super) type Part<T> = Result<T, Unread>;
+
+/// A part of the picture that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unread {
+    /// What is not shown.
+    pub what: &'static str,
+    /// The verb and the resource that the user may not use, and why; or nothing where something else went wrong.
+    refused: Option<(String, String)>,
+    /// The whole sentence.
+    why: String,
+}
+
+impl Unread {
+    /// What is not shown, and why.
+    pub fn new(what: &'static str, error: &Error) -> Self {
+        let refused = match error {
+            Error::Forbidden { verb, resource, why, .. } => Some((format!("{verb} {resource}"), why.clone())),
+            _ => None,
+        };
+        Self { what, refused, why: error.to_string() }
+    }
+
+    /// All of them in few sentences: one user who may not do several things is one reason.
+    pub fn sentences(all: &[&Self]) -> Vec<String> {
+        let mut sentences: Vec<String> = all
+            .iter()
+            .filter(|unread| unread.refused.is_none())
+            .map(|unread| format!("not shown: {}: {}", unread.what, unread.why))
+            .collect();
+        let refused: Vec<(&str, &String, &String)> = all
+            .iter()
+            .filter_map(|unread| unread.refused.as_ref().map(|(right, why)| (unread.what, right, why)))
+            .collect();
+        if let Some((_, _, why)) = refused.first() {
+            let rights: Vec<String> = refused.iter().map(|(what, right, _)| format!("{what} ({right})")).collect();
+            sentences.push(format!("not shown, because you may not read it: {}; {why}", rights.join(", ")));
+        }
+        sentences
+    }
+}
+
+impl std::fmt::Display for Unread {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&Self::sentences(&[self]).concat())
+    }
+}
 
 /// What there is to see of one relocation.
 pub(super) struct Observed {
@@ -52,9 +98,9 @@ impl Observed {
         let mut observed = Self {
             relocation,
             plan: Ok(None),
-            jobs: jobs.map_err(|error| unread("Jobs", &error)),
-            pods: pods.map_err(|error| unread("pods", &error)),
-            events: events.map_err(|error| unread("events", &error)),
+            jobs: jobs.map_err(|error| Unread::new("Jobs", &error)),
+            pods: pods.map_err(|error| Unread::new("pods", &error)),
+            events: events.map_err(|error| Unread::new("events", &error)),
             progress: Ok(None),
         };
         observed.keep_own();
@@ -111,11 +157,6 @@ pub(super) fn about(name: &str) -> String {
     format!("involvedObject.kind=Relocation,involvedObject.name={}", field_value(name))
 }
 
-/// What is not shown, and why.
-pub(super) fn unread(what: &str, error: &Error) -> String {
-    format!("{what} are not shown: {error}")
-}
-
 /// The plan as it was frozen for the run; before the first launch, or where that may not be read, as it is now.
 pub(super) async fn plan_of(cluster: &Cluster, relocation: &Relocation) -> Part<Option<RelocationPlanSpec>> {
     if let Some(plan) = relocation.status.as_ref().and_then(|status| status.plan.as_ref()) {
@@ -126,7 +167,7 @@ pub(super) async fn plan_of(cluster: &Cluster, relocation: &Relocation) -> Part<
         }
     }
     let plan = cluster.get_opt::<RelocationPlan>(&relocation.spec.plan_ref.name).await;
-    plan.map(|found| found.map(|found| found.object.spec)).map_err(|error| unread("the plan's tasks", &error))
+    plan.map(|found| found.map(|found| found.object.spec)).map_err(|error| Unread::new("the plan", &error))
 }
 
 async fn progress_of(cluster: &Cluster, pod: Option<&Pod>) -> Part<Option<Progress>> {
@@ -143,8 +184,8 @@ async fn progress_of(cluster: &Cluster, pod: Option<&Pod>) -> Part<Option<Progre
     Ok(Progress::of_log(lines.iter().map(String::as_str)))
 }
 
-pub(super) fn unread_progress(error: &Error) -> String {
-    format!("the progress is not shown: {error}")
+pub(super) fn unread_progress(error: &Error) -> Unread {
+    Unread::new("the progress", error)
 }
 
 /// Whose log to read: the container `main`, or the first.

@@ -84,8 +84,21 @@ impl OutputArguments {
         session.print_bytes(text.as_bytes())
     }
 
+    /// Writes one of many values that come one after the other: a line of JSON, a document of YAML, a filled template.
+    pub fn print_value_in_line(&self, session: &Session, value: &Value) -> Result<(), Error> {
+        match &self.output {
+            Some(Output::Json) => session.print_bytes(format!("{value}\n").as_bytes()),
+            Some(Output::Yaml) => {
+                session.print_bytes(b"---\n")?;
+                self.print_value(session, value, &[])
+            }
+            Some(Output::JsonPath(template)) => session.print_bytes(format!("{}\n", template.render(value)).as_bytes()),
+            Some(Output::Name | Output::Wide) | None => Ok(()),
+        }
+    }
+
     /// Writes objects as kubectl does: a list of them.
-    pub fn print_objects(&self, session: &Session, objects: Vec<Value>) -> Result<(), Error> {
+    pub fn print_objects(&self, session: &Session, objects: &[Value]) -> Result<(), Error> {
         let names: Vec<String> = objects.iter().map(name_of).collect();
         let list = json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": objects });
         self.print_value(session, &list, &names)

@@ -103,7 +103,12 @@ fn failed(status: &RelocationStatus, failure: &Failure, words: &Words<'_>) -> St
     let at = words.moment(failure.at.0);
     let place = failure.task.as_ref().filter(|_| failure.entered);
     let place = place.map_or_else(|| failure.step.to_string(), |task| format!("{}/{task}", failure.step));
-    let verb = if failure.entered { "failed in" } else { "ended before" };
+    // Most messages begin with the place.
+    let place = match failure.entered {
+        true if failure.message.contains(&place) => "failed".to_owned(),
+        true => format!("failed in {place}"),
+        false => format!("ended before {place}"),
+    };
     let retried = failure.retried_by.as_ref().map(|by| format!("; started over as {}", by.name)).unwrap_or_default();
     // A recover that waits, or pods that are still ending, say so in the condition.
     let more = find_condition(&status.conditions, ConditionType::Stalled)
@@ -111,7 +116,7 @@ fn failed(status: &RelocationStatus, failure: &Failure, words: &Words<'_>) -> St
         .map(|condition| format!("; {}", condition.message))
         .unwrap_or_default();
     let Failure { reason, message, id, .. } = failure;
-    format!("{verb} {place} at {at}, {}: {message} (failure {id}){retried}{more}", reason.as_str())
+    format!("{place} at {at}, {}: {message} (failure {id}){retried}{more}", reason.as_str())
 }
 
 #[cfg(test)]

@@ -207,7 +207,7 @@ fn step_rows(step: &StepView, canvas: Canvas) -> Vec<Row> {
         info.push("paused here".to_owned());
     }
     info.extend(step.mark.map(str::to_owned));
-    if step.tasks.is_empty() && step.state == WorkState::Pending && !step.paused && step.mark.is_none() {
+    if step.passed_through {
         info.push("nothing to do".to_owned());
     }
     let name = if step.name == Step::Completed { "when it has ended".to_owned() } else { step.name.to_string() };
@@ -245,10 +245,13 @@ fn task_rows(task: &TaskView, is_last: bool, canvas: Canvas) -> Vec<Row> {
     if let Some(at) = task.next_attempt_at.filter(|at| *at > canvas.now) {
         info.push(format!("again in {}", ages::short(at.duration_since(canvas.now))));
     }
-    if let Some(code) = task.exit_code.filter(|code| *code != 0) {
-        info.push(format!("exit code {code}"));
+    let code = task.exit_code.filter(|code| *code != 0).map(|code| format!("exit code {code}"));
+    let said: Vec<String> = code.into_iter().chain(task.message.as_deref().map(harmless)).collect();
+    if !said.is_empty() {
+        // While the next attempt runs or waits, this is what the last one ended with.
+        let before = if task.state == WorkState::Running { "before: " } else { "" };
+        info.push(format!("{before}{}", said.join(", ")));
     }
-    info.extend(task.message.as_deref().map(harmless));
     let counts: Vec<String> = task
         .counts
         .iter()
@@ -383,7 +386,8 @@ mod tests {
     use k8s_openapi::jiff::tz::TimeZone;
     use serde_json::{Value, json};
 
-    use super::super::observed::Observed;
+    use super::super::error::Error;
+    use super::super::observed::{Observed, Unread};
     use super::super::sentence::Words;
     use super::super::terminal::plain;
     use super::*;
@@ -508,35 +512,173 @@ mod tests {
 
     #[test]
     fn a_running_one_shows_attempts_jobs_pods_and_a_bar() {
-        check(&a_running_one(), None, false, expect![[""]]);
+        check(
+            &a_running_one(),
+            None,
+            false,
+            expect![[r#"
+                acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+                IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+
+                ✔ UPLOADING        72s
+                └─ ✔ copy                 copied; 20,000 files
+                ✔ PREPROCESSING    1s     nothing to do
+                ✔ VALIDATING       16s    nothing to do
+                ● IMPORTING        36s
+                ├─ ● write         36s    attempt 2 of 4; before: exit code 1, disk full [2J
+                │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1
+                │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, disk full
+                │  └─ ● attempt 2  15s    Job acme-00000002
+                │     └─ ● pod     14s    acme-00000002-abcde, Running
+                │        ███████████████░░░░░░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
+                └─ ○ index
+                ○ POSTPROCESSING          pauseAtStep, nothing to do
+                ○ NOTIFYING               cancelAtStep; mail
+
+                possible now
+                  kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
+                  kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
+                  kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
+                  kubectl relocation abort acme                    end now
+
+                last events
+                  25s   TaskFailed   IMPORTING/write failed: disk full
+            "#]],
+        );
     }
 
     #[test]
     fn a_narrow_terminal_cuts_what_is_beside_the_point() {
-        check(&a_running_one(), Some(72), false, expect![[""]]);
+        check(
+            &a_running_one(),
+            Some(72),
+            false,
+            expect![[r#"
+                acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+                IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+
+                ✔ UPLOADING        72s
+                └─ ✔ copy                 copied; 20,000 files
+                ✔ PREPROCESSING    1s     nothing to do
+                ✔ VALIDATING       16s    nothing to do
+                ● IMPORTING        36s
+                ├─ ● write         36s    attempt 2 of 4; before: exit code 1, disk ful…
+                │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1
+                │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, dis…
+                │  └─ ● attempt 2  15s    Job acme-00000002
+                │     └─ ● pod     14s    acme-00000002-abcde, Running
+                │        ██████████░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
+                └─ ○ index
+                ○ POSTPROCESSING          pauseAtStep, nothing to do
+                ○ NOTIFYING               cancelAtStep; mail
+
+                possible now
+                  kubectl relocation patch acme --pauseAtStep=''   do not stop before P…
+                  kubectl relocation cancel acme --withdraw        do not end before NO…
+                  kubectl relocation suspend acme                  stop the running wor…
+                  kubectl relocation abort acme                    end now
+
+                last events
+                  25s   TaskFailed   IMPORTING/write failed: disk full
+            "#]],
+        );
     }
 
     #[test]
     fn wide_unfolds_what_is_done_and_what_is_to_come() {
-        check(&a_running_one(), None, true, expect![[""]]);
+        check(
+            &a_running_one(),
+            None,
+            true,
+            expect![[r#"
+                acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+                IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+
+                ✔ UPLOADING        72s
+                └─ ✔ copy                 copied; 20,000 files
+                ✔ PREPROCESSING    1s     nothing to do
+                ✔ VALIDATING       16s    nothing to do
+                ● IMPORTING        36s
+                ├─ ● write         36s    attempt 2 of 4; before: exit code 1, disk full [2J
+                │  ├─ ✖ attempt 1  10s    Job acme-00000001, exit code 1, fencing token 101
+                │  │  └─ ✖ pod     9s     acme-00000001-abcde, Failed, exit code 1, on node-1, disk full
+                │  └─ ● attempt 2  15s    Job acme-00000002, fencing token 102
+                │     └─ ● pod     14s    acme-00000002-abcde, Running, on node-1
+                │        ███████████████░░░░░░░░░░░░░░░  50 %  500 of 1,000 files, 40/s, 13s left
+                └─ ○ index
+                ○ POSTPROCESSING          pauseAtStep, nothing to do
+                ○ NOTIFYING               cancelAtStep
+                └─ ○ mail
+
+                possible now
+                  kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
+                  kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
+                  kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
+                  kubectl relocation abort acme                    end now
+
+                last events
+                  25s   TaskFailed   IMPORTING/write failed: disk full
+            "#]],
+        );
     }
 
     #[test]
     fn what_may_not_be_read_is_said_and_the_rest_is_shown() {
         let mut observed = a_running_one();
-        observed.jobs = Err("Jobs are not shown: no".to_owned());
-        observed.pods = Err("pods are not shown: no".to_owned());
+        let refused = |resource: &str| Error::Forbidden {
+            verb: "list",
+            resource: resource.to_owned(),
+            place: "in the namespace \"default\"".to_owned(),
+            why: "you are the user \"jane\"".to_owned(),
+        };
+        observed.jobs = Err(Unread::new("Jobs", &refused("jobs.batch")));
+        observed.pods = Err(Unread::new("pods", &refused("pods")));
+        observed.progress = Err(Unread::new("the progress", &Error::Usage("the kubelet does not answer".to_owned())));
         observed.plan = Ok(None);
         observed.events = Ok(Vec::new());
-        check(&observed, None, false, expect![[""]]);
+        check(
+            &observed,
+            None,
+            false,
+            expect![[r#"
+                acme  IN_PROGRESS  plan files, owner acme-inc, 2m6s old
+                IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002
+
+                ✔ UPLOADING       72s
+                └─ ✔ copy                copied; 20,000 files
+                ✔ PREPROCESSING   1s
+                ✔ VALIDATING      16s
+                ● IMPORTING       36s
+                └─ ● write               attempt 2 of 4; before: exit code 1, disk full [2J
+                ○ POSTPROCESSING         pauseAtStep
+                ○ NOTIFYING              cancelAtStep
+
+                possible now
+                  kubectl relocation patch acme --pauseAtStep=''   do not stop before POSTPROCESSING
+                  kubectl relocation cancel acme --withdraw        do not end before NOTIFYING
+                  kubectl relocation suspend acme                  stop the running work now, keep step, task and attempt
+                  kubectl relocation abort acme                    end now
+
+                not shown: the progress: the kubelet does not answer
+                not shown, because you may not read it: Jobs (list jobs.batch), pods (list pods); you are the user "jane"
+            "#]],
+        );
     }
 
     #[test]
     fn a_pipe_gets_facts_that_change_only_when_something_happens() {
-        let words = |now: &str| Words { now: now.parse().unwrap(), zone: &TimeZone::UTC, flags: "", with_ages: false };
+        let zone = TimeZone::UTC;
+        let words = |now: &str| Words { now: now.parse().unwrap(), zone: &zone, flags: "", with_ages: false };
         let observed = a_running_one();
         let told = facts(&View::of(&observed, &words("2026-07-02T14:02:06Z")));
         assert_eq!(told, facts(&View::of(&observed, &words("2026-07-02T14:30:00Z"))));
-        expect![[""]].assert_eq(&told.join("\n"));
+        expect![[r#"
+            IMPORTING/write, attempt 1: Job acme-00000001 has failed: exit code 1
+            IMPORTING/write, attempt 1: pod acme-00000001-abcde Failed: disk full
+            IMPORTING/write, attempt 2: Job acme-00000002 runs
+            IMPORTING/write, attempt 2: pod acme-00000002-abcde Running
+            IMPORTING/write, attempt 2: 50 %
+            IN_PROGRESS IMPORTING: IMPORTING/write runs, attempt 2 of 4, as Job acme-00000002"#]]
+        .assert_eq(&told.join("\n"));
     }
 }

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use super::legal::{Offer, legal, next_fence};
-use super::observed::{JOB_NAME_LABEL, Observed};
+use super::observed::{JOB_NAME_LABEL, Observed, Unread};
 use super::progress::Progress;
 use super::sentence::{Words, sentence};
 use crate::api::{
@@ -78,6 +78,9 @@ pub(super) struct StepView {
     /// The fence or the cancel that stands on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mark: Option<&'static str>,
+    /// Whether the plan has nothing to do in it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub passed_through: bool,
     pub tasks: Vec<TaskView>,
 }
 
@@ -174,6 +177,7 @@ impl View {
             observed.plan.as_ref().err(),
             observed.events.as_ref().err(),
         ];
+        let unread: Vec<&Unread> = parts.into_iter().flatten().collect();
         Self {
             name: relocation.name_any(),
             namespace: relocation.namespace(),
@@ -192,7 +196,7 @@ impl View {
             steps: steps(observed, &status),
             actions: legal(relocation, words.flags),
             events: observed.events.as_deref().map(last_events).unwrap_or_default(),
-            remarks: parts.into_iter().flatten().cloned().collect(),
+            remarks: Unread::sentences(&unread),
         }
     }
 }
@@ -204,6 +208,7 @@ fn steps(observed: &Observed, status: &RelocationStatus) -> Vec<StepView> {
     let all = Step::WORKING.into_iter().chain(has_end.then_some(Step::Completed));
     all.map(|step| {
         let record = status.steps.iter().find(|record| record.name == step);
+        let tasks = tasks(observed, status, plan, record, step);
         StepView {
             name: step,
             state: step_state(record, status, step),
@@ -211,7 +216,8 @@ fn steps(observed: &Observed, status: &RelocationStatus) -> Vec<StepView> {
             started_at: record.and_then(|record| record.started_at.as_ref()).map(|time| time.0),
             finished_at: record.and_then(|record| record.finished_at.as_ref()).map(|time| time.0),
             mark: mark(&observed.relocation, status, step),
-            tasks: tasks(observed, status, plan, record, step),
+            passed_through: plan.is_some() && tasks.is_empty(),
+            tasks,
         }
     })
     .collect()
@@ -335,7 +341,7 @@ fn launch(job: &Job) -> LaunchView {
     let (state, reason) = if complete.is_some() {
         (WorkState::Succeeded, None)
     } else if let Some(failed) = failed {
-        (WorkState::Failed, failed.message.clone().or_else(|| failed.reason.clone()))
+        (WorkState::Failed, failed.message.as_deref().map(in_short).or_else(|| failed.reason.clone()))
     } else if being_deleted {
         (WorkState::Running, Some("is being deleted".to_owned()))
     } else if suspended {
@@ -353,6 +359,16 @@ fn launch(job: &Job) -> LaunchView {
         started_at: status.start_time.or_else(|| job.creation_timestamp()).map(|time| time.0),
         finished_at: status.completion_time.as_ref().or(ended).map(|time| time.0),
         pods: Vec::new(),
+    }
+}
+
+/// What the Job controller says about a failure, without the names that stand beside it anyway.
+fn in_short(message: &str) -> String {
+    let code = message.split_once("failed with exit code ").map(|(_, rest)| rest.split(' ').next().unwrap_or_default());
+    match code {
+        Some(code) => format!("exit code {code}"),
+        None if message.contains("DisruptionTarget") => "its pod was lost to a disruption".to_owned(),
+        None => message.to_owned(),
     }
 }
 

@@ -16,7 +16,7 @@ use kube::runtime::{WatchStreamExt, watcher::Event as Happened};
 
 use super::cluster::{Cluster, Kind};
 use super::error::Error;
-use super::observed::{Observed, Part, about, log_parameters, plan_of, selector, unread, unread_progress};
+use super::observed::{Observed, Part, Unread, about, log_parameters, plan_of, selector, unread_progress};
 use super::progress::Progress;
 use crate::api::Relocation;
 
@@ -30,6 +30,7 @@ const AT_ONCE: usize = 1000;
 const LINES_BEFORE: i64 = 200;
 
 /// Something has changed.
+#[expect(clippy::large_enum_variant, reason = "one of them at a time, and not for long")]
 enum Change {
     Relocation(Result<Happened<Relocation>, watcher::Error>),
     Jobs(Result<Happened<Job>, watcher::Error>),
@@ -206,6 +207,7 @@ impl Watching {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one of them at a time, and not for long")]
 enum Noticed {
     Change(Change),
     Line(Option<Result<String, kube::Error>>),
@@ -271,7 +273,7 @@ impl<K: Kind> Objects<K> {
         &mut self,
         change: Result<Happened<K>, watcher::Error>,
         part: &mut Part<Vec<K>>,
-        what: &str,
+        what: &'static str,
         cluster: &Cluster,
     ) {
         let key = |object: &K| object.uid().unwrap_or_else(|| object.name_any());
@@ -288,7 +290,7 @@ impl<K: Kind> Objects<K> {
             Ok(Happened::Apply(object)) => drop(self.known.insert(key(&object), object)),
             Ok(Happened::Delete(object)) => drop(self.known.remove(&key(&object))),
             Err(error) if is_refusal(&error) => {
-                *part = Err(unread(what, &explain::<K>(cluster, error)));
+                *part = Err(Unread::new(what, &explain::<K>(cluster, error)));
                 return;
             }
             // What was seen stays seen until the watch has found back.

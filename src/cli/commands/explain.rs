@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::super::cluster::{Cluster, field_value};
 use super::super::error::Error;
 use super::super::manifest;
-use super::super::observed::{Observed, unread};
+use super::super::observed::{Observed, Unread};
 use super::super::outcome::Outcome;
 use super::super::output::OutputArguments;
 use super::super::sentence::Words;
@@ -160,7 +160,7 @@ async fn plan_facts(cluster: &Cluster, relocation: &Relocation) -> Vec<Fact> {
     let in_use = relocation.status.as_ref().and_then(|status| status.plan.as_ref());
     let frozen = in_use.map(|plan| format!(", in use as it was at generation {}", plan.generation)).unwrap_or_default();
     let plan = match cluster.get_opt::<RelocationPlan>(name).await {
-        Err(error) => return vec![plain("plan", unread("its plan", &error))],
+        Err(error) => return vec![plain("plan", Unread::new("its plan", &error).to_string())],
         Ok(None) => {
             let weight = if in_use.is_some() { Weight::Plain } else { Weight::Waits };
             return vec![Fact {
@@ -232,7 +232,7 @@ fn fence_facts(relocation: &Relocation) -> Vec<Fact> {
 async fn lock_facts(cluster: &Cluster, relocation: &Relocation) -> Vec<Fact> {
     let mutex = relocation.spec.effective_mutex();
     let lease = match cluster.get_opt::<Lease>(&lease_name(mutex)).await {
-        Err(error) => return vec![plain("lock", unread("who holds its mutex", &error))],
+        Err(error) => return vec![plain("lock", Unread::new("who holds its mutex", &error).to_string())],
         Ok(None) => return vec![plain("lock", format!("nobody holds the mutex {mutex:?}"))],
         Ok(Some(found)) => found.object,
     };
@@ -265,7 +265,7 @@ async fn place_facts(cluster: &Cluster, relocation: &Relocation) -> Vec<Fact> {
     let Some(limit) = plan.and_then(|plan| plan.object.spec.max_active) else { return Vec::new() };
     let fields = format!("spec.planRef.name={},status.status=IN_PROGRESS", field_value(name));
     let active = match cluster.list_typed::<Relocation>(&ListParams::default().fields(&fields)).await {
-        Err(error) => return vec![plain("places", unread("who has the plan's places", &error))],
+        Err(error) => return vec![plain("places", Unread::new("who has the plan's places", &error).to_string())],
         Ok(active) => active,
     };
     let names: Vec<String> = active.iter().map(ResourceExt::name_any).take(5).collect();
@@ -283,7 +283,8 @@ fn work_facts(observed: &Observed, words: &Words<'_>) -> Vec<Fact> {
     let mut facts = Vec::new();
     if let (Some(step), Some(task), Some(attempt), true) = (status.step, &status.task, status.attempt, status.entered) {
         let limit = status.attempt_limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
-        let mut text = format!("{step}/{task} is at attempt {attempt}{limit}");
+        let stands = if status.has_ended() { "ended with" } else { "is at" };
+        let mut text = format!("{step}/{task} {stands} attempt {attempt}{limit}");
         if let Some(at) = &status.next_attempt_at {
             let left = super::super::ages::short(at.0.duration_since(words.now));
             text.push_str(&format!(", which starts in {left}"));

@@ -25,7 +25,7 @@ EXAMPLES
   kubectl relocation list --query acme eu              every term occurs in uuid, name, owner or an item
   kubectl relocation list -o jsonpath='{.items[*].metadata.name}'")]
 pub struct ListArguments {
-    /// Only those with this status: pending, in_progress, pause, failure or success
+    /// Only those with this status: pending, in-progress, pause, failure or success
     #[arg(long, value_name = "STATUS", value_parser = read_status)]
     status: Option<StatusValue>,
     /// Only those of this owner
@@ -49,8 +49,8 @@ impl ListArguments {
         if self.output.is_for_programs() {
             let mut objects = listed.sent::<Relocation>();
             objects.retain(|object| self.fits(&sought_in(object)));
-            objects.sort_by(|left, right| order(right).cmp(&order(left)));
-            self.output.print_objects(session, objects)?;
+            objects.sort_by_key(|object| std::cmp::Reverse(order(object)));
+            self.output.print_objects(session, &objects)?;
             return Ok(Outcome::Done);
         }
         let (mut relocations, unreadable) = listed.typed::<Relocation>();

@@ -9,11 +9,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{ListParams, LogParams};
 use kube::runtime::watcher::{self, Event as Happened};
+use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::error::Error;
 use super::super::observed::{log_parameters, selector};
 use super::super::outcome::Outcome;
+use super::super::output::{Output, OutputArguments};
 use super::super::session::Session;
 use super::super::similar::similar;
 use super::super::terminal::{FAINT, styled};
@@ -28,7 +30,9 @@ EXAMPLES
   kubectl relocation logs acme -f                       and on, across attempts and steps, until it has ended
   kubectl relocation logs acme --step importing         of one step, in any case of letters
   kubectl relocation logs acme --task write --attempt 2
-  kubectl relocation logs acme --tail 20 --no-prefix    the last lines of each pod, as they were written")]
+  kubectl relocation logs acme --tail 20 --no-prefix    the last lines of each pod, as they were written
+  kubectl relocation logs acme -o json                  each line as an object with step, task, attempt and pod
+  kubectl relocation logs acme -o name                  the pods whose logs these are")]
 pub struct LogsArguments {
     /// The relocation
     name: String,
@@ -53,6 +57,8 @@ pub struct LogsArguments {
     /// Leave step, task and attempt away from the front of each line
     #[arg(long)]
     no_prefix: bool,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 impl LogsArguments {
@@ -78,6 +84,11 @@ impl LogsArguments {
                 session.remark(&self.nothing(&relocation));
             }
             let mut failed = None;
+            if self.output.output == Some(Output::Name) {
+                let names: String = chosen.iter().map(|pod| format!("pod/{}\n", pod.name_any())).collect();
+                session.print(&names)?;
+                return Ok(Outcome::Done);
+            }
             for pod in &chosen {
                 if !has_started(pod) {
                     session.remark(&format!("{} has not started", prefix(pod)));
@@ -137,7 +148,11 @@ impl LogsArguments {
         let explain = |error| cluster.explain("get", "pods/log", cluster.place(), error);
         let name = pod.name_any();
         let opened = cluster.within(cluster.api::<Pod>().log_stream(&name, &parameters)).await?.map_err(explain)?;
-        let prefix = if self.no_prefix { String::new() } else { format!("{} ", styled(&prefix(pod), FAINT)) };
+        let front = match (self.no_prefix, self.output.is_wide()) {
+            (true, _) => String::new(),
+            (false, true) => format!("{} ", styled(&format!("{} {name}", prefix(pod)), FAINT)),
+            (false, false) => format!("{} ", styled(&prefix(pod), FAINT)),
+        };
         let mut log = pin!(opened);
         let mut line = Vec::new();
         loop {
@@ -150,7 +165,11 @@ impl LogsArguments {
             if line.last() != Some(&b'\n') {
                 line.push(b'\n');
             }
-            session.print_line(&prefix, &line)?;
+            if self.output.is_for_programs() {
+                self.output.print_value_in_line(session, &as_value(pod, &line))?;
+            } else {
+                session.print_line(&front, &line)?;
+            }
         }
     }
 
@@ -188,6 +207,7 @@ impl LogsArguments {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "one of them at a time, and not for long")]
 enum Seen {
     Pod(Result<Happened<Pod>, watcher::Error>),
     Relocation(Result<Happened<Relocation>, watcher::Error>),
@@ -273,6 +293,16 @@ fn has_started(pod: &Pod) -> bool {
     matches!(phase, Some("Running" | "Succeeded" | "Failed"))
 }
 
+fn as_value(pod: &Pod, line: &[u8]) -> Value {
+    json!({
+        "step": label_of(pod, Labels::STEP).map(str::to_uppercase),
+        "task": label_of(pod, Labels::TASK),
+        "attempt": label_of(pod, Labels::ATTEMPT).and_then(|attempt| attempt.parse::<i32>().ok()),
+        "pod": pod.name_any(),
+        "line": String::from_utf8_lossy(line).trim_end_matches(['\n', '\r'])
+    })
+}
+
 /// `IMPORTING/write/2`: step, task and attempt.
 fn prefix(pod: &Pod) -> String {
     let task = label_of(pod, Labels::TASK).unwrap_or("?");
@@ -285,8 +315,6 @@ fn prefix(pod: &Pod) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn pod(step: &str, task: &str, launch: &str) -> Pod {

@@ -81,7 +81,7 @@ impl Command {
             Self::Status(arguments) => arguments.run(session).await,
             Self::Explain(arguments) => arguments.run(session).await,
             Self::History(arguments) => arguments.run(session).await,
-            Self::Logs(arguments) => arguments.run(session).await,
+            Self::Logs(arguments) => Box::pin(arguments.run(session)).await,
             Self::Artifacts(arguments) => arguments.run(session).await,
             Self::Create(arguments) => arguments.run(session).await,
             Self::Wait(arguments) => arguments.run(session).await,
