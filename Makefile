@@ -24,7 +24,7 @@ else
 endif
 export IMAGE TOOLS_IMAGE IMAGE_CONTENT
 
-scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh demo/demo.sh .ci/run .ci/suites
+scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh deploy/krew/manifest.sh demo/demo.sh .ci/run .ci/suites
 # Every test that needs no cluster: the library's, the programs', and each file of tests/ but these.
 unit_tests := $(filter-out acceptance e2e faults plugin,$(basename $(notdir $(wildcard tests/*.rs))))
 
@@ -105,6 +105,8 @@ PREFIX ?= $(HOME)/.local
 install-plugin: ## Install the kubectl plugin into PREFIX/bin (default ~/.local/bin)
 	cargo build --release --locked --bin kubectl-relocation
 	@install -D -m 755 $(CARGO_TARGET_DIR)/release/kubectl-relocation $(PREFIX)/bin/kubectl-relocation
+	@$(PREFIX)/bin/kubectl-relocation completion kubectl > $(PREFIX)/bin/kubectl_complete-relocation
+	@chmod 755 $(PREFIX)/bin/kubectl_complete-relocation
 	@echo "installed $(PREFIX)/bin/kubectl-relocation; try: kubectl relocation list"
 
 demo: install ## Move real data through six steps, stop at the fence, go on, compare

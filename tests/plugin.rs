@@ -15,9 +15,17 @@
 
 mod support;
 
+#[path = "plugin/acting.rs"]
+mod acting;
+#[path = "plugin/creating.rs"]
+mod creating;
 #[path = "plugin/errors.rs"]
 mod errors;
+#[path = "plugin/helping.rs"]
+mod helping;
 #[path = "plugin/person.rs"]
 mod person;
 #[path = "plugin/reading.rs"]
 mod reading;
+#[path = "plugin/waiting.rs"]
+mod waiting;

@@ -324,10 +324,18 @@ pub(super) mod tests {
     fn a_refusal_is_shown_as_it_is_with_what_is_possible() {
         let refused = Error::Refused { message: "spec.pauseAtStep: no".to_owned(), possible: None };
         let error = with_possible(refused, &relocation(&json!({}), &running("NOTIFYING")), " -n eu");
-        expect![[""]].assert_eq(&error.to_string());
+        expect![[r#"
+            spec.pauseAtStep: no
+            possible now:
+              kubectl relocation suspend acme -n eu  stop the running work now, keep step, task and attempt
+              kubectl relocation abort acme -n eu    end now"#]]
+        .assert_eq(&error.to_string());
         let refused = Error::Refused { message: "no".to_owned(), possible: None };
         let done = relocation(&json!({}), &json!({ "status": "SUCCESS", "step": "COMPLETED" }));
-        expect![[""]].assert_eq(&with_possible(refused, &done, "").to_string());
+        expect![[r#"
+            no
+            nothing can be asked of acme now"#]]
+        .assert_eq(&with_possible(refused, &done, "").to_string());
     }
 
     #[test]

@@ -14,10 +14,10 @@ use clap::{ArgMatches, Command, CommandFactory};
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
 use clap_complete::env::Shells;
 use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use kube::config::Kubeconfig;
 use kube::core::Request as KubeRequest;
-use kube::ResourceExt;
 use serde::Deserialize;
 use serde_json::Value;
 

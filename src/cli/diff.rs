@@ -61,7 +61,17 @@ mod tests {
         };
         let before = object(json!({ "owner": "acme", "pauseAtStep": "IMPORTING", "planRef": { "name": "files" } }));
         let after = object(json!({ "owner": "acme", "planRef": { "name": "files" }, "reason": "audit" }));
-        expect![[""]].assert_eq(&plain(&diff(&before, &after)));
+        expect![[r#"
+            @@ -5,6 +5,6 @@
+               namespace: eu
+             spec:
+               owner: acme
+            -  pauseAtStep: IMPORTING
+               planRef:
+                 name: files
+            +  reason: audit
+        "#]]
+        .assert_eq(&plain(&diff(&before, &after)));
         assert_eq!(diff(&before, &before), "");
     }
 }

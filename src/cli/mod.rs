@@ -8,13 +8,13 @@
 //! `async fn run(&self, session: &Session) -> Result<Outcome, Error>`; what it prints goes through the [`Session`], so
 //! that a test can bring writers, a clock and a terminal of its own.
 
-mod acting;
 #![allow(
     clippy::format_push_string,
     clippy::format_collect,
     reason = "a text for people has a few kilobytes and is written once; it reads better like this"
 )]
 
+mod acting;
 mod ages;
 mod arguments;
 mod clock;

@@ -16,7 +16,7 @@ use crate::person::Person;
 use crate::support::{Gate, Scenario, a_plan, a_relocation, run, write_kubeconfig};
 
 /// A kubeconfig of a service account that may do what these rules say, and nothing else.
-async fn account(scenario: &Scenario, name: &str, rules: Value) -> PathBuf {
+pub async fn account(scenario: &Scenario, name: &str, rules: Value) -> PathBuf {
     let accounts: Api<ServiceAccount> = Api::namespaced(scenario.client.clone(), &scenario.namespace);
     let roles: Api<Role> = Api::namespaced(scenario.client.clone(), &scenario.namespace);
     let bindings: Api<RoleBinding> = Api::namespaced(scenario.client.clone(), &scenario.namespace);

@@ -159,6 +159,11 @@ impl Answer {
         settled(&seen, &self.namespace)
     }
 
+    /// Asserts that it ended with this exit code.
+    pub fn code_is(&self, code: i32) {
+        assert_eq!(self.code, code, "{}{}", self.out, self.err);
+    }
+
     /// Asserts that it went well.
     pub fn succeeded(self) -> Self {
         assert_eq!(self.code, 0, "{}{}", self.out, self.err);

@@ -69,12 +69,50 @@ mod tests {
     fn what_has_not_ended_is_aborted_once() {
         let check = |spec: Value, status: Value, expected: Expect| row(spec, status, abort, expected);
         let aborted = json!({ "desiredState": "Aborted" });
-        check(json!({}), running("IMPORTING"), expect![[""]]);
-        check(json!({}), paused("IMPORTING", "Fence"), expect![[""]]);
-        check(json!({}), json!({ "observedGeneration": -1 }), expect![[""]]);
-        check(aborted.clone(), running("IMPORTING"), expect![[""]]);
-        check(aborted, failed("IMPORTING", "Aborted", true), expect![[""]]);
-        check(json!({}), failed("IMPORTING", "AttemptsExhausted", true), expect![[""]]);
-        check(json!({}), json!({ "status": "SUCCESS", "step": "COMPLETED" }), expect![[""]]);
+        check(
+            json!({}),
+            running("IMPORTING"),
+            expect![[r#"
+            {"desiredState":"Aborted"}
+            acme ends now; it was IN_PROGRESS at IMPORTING"#]],
+        );
+        check(
+            json!({}),
+            paused("IMPORTING", "Fence"),
+            expect![[r#"
+            {"desiredState":"Aborted"}
+            acme ends now; it was PAUSE at IMPORTING"#]],
+        );
+        check(
+            json!({}),
+            json!({ "observedGeneration": -1 }),
+            expect![[r#"
+            {"desiredState":"Aborted"}
+            acme ends now; it was new"#]],
+        );
+        check(
+            aborted.clone(),
+            running("IMPORTING"),
+            expect![[r#"
+            nothing
+            acme is being aborted already"#]],
+        );
+        check(
+            aborted,
+            failed("IMPORTING", "Aborted", true),
+            expect![[r#"
+            nothing
+            acme was aborted already"#]],
+        );
+        check(
+            json!({}),
+            failed("IMPORTING", "AttemptsExhausted", true),
+            expect!["refused: acme has ended already; see what is possible with: kubectl relocation status acme"],
+        );
+        check(
+            json!({}),
+            json!({ "status": "SUCCESS", "step": "COMPLETED" }),
+            expect!["refused: acme has succeeded; it is too late to abort it"],
+        );
     }
 }

@@ -131,38 +131,127 @@ mod tests {
 
     #[test]
     fn without_a_step_it_is_the_next_one_to_be_entered() {
-        check(json!({}), running("VALIDATING"), None, expect![[""]]);
-        check(json!({}), running("NOTIFYING"), None, expect![[""]]);
+        check(
+            json!({}),
+            running("VALIDATING"),
+            None,
+            expect![[r#"
+            {"cancelAtStep":"IMPORTING"}
+            acme ends instead of entering IMPORTING; it is IN_PROGRESS at VALIDATING"#]],
+        );
+        check(
+            json!({}),
+            running("NOTIFYING"),
+            None,
+            expect![
+                "refused: no step is left that acme could end before; to end it now: kubectl relocation abort acme"
+            ],
+        );
     }
 
     #[test]
     fn on_a_paused_one_it_is_the_one_after_the_step_it_is_paused_before() {
-        check(json!({}), paused("IMPORTING", "AutoFence"), None, expect![[""]]);
-        check(json!({}), paused("IMPORTING", "Fence"), Some(Step::Importing), expect![[""]]);
-        check(json!({}), paused("NOTIFYING", "Fence"), None, expect![[""]]);
+        check(
+            json!({}),
+            paused("IMPORTING", "AutoFence"),
+            None,
+            expect![[r#"
+            {"cancelAtStep":"POSTPROCESSING"}
+            acme ends instead of entering POSTPROCESSING; it is PAUSE at IMPORTING
+            note: it stays paused before IMPORTING until somebody unpauses it; to end it there: kubectl relocation cancel acme --at-step IMPORTING"#]],
+        );
+        check(
+            json!({}),
+            paused("IMPORTING", "Fence"),
+            Some(Step::Importing),
+            expect![[r#"
+            {"cancelAtStep":"IMPORTING"}
+            acme ends now, before IMPORTING"#]],
+        );
+        check(
+            json!({}),
+            paused("NOTIFYING", "Fence"),
+            None,
+            expect![
+                "refused: no step is left that acme could end before; to end it now: kubectl relocation cancel acme --at-step NOTIFYING"
+            ],
+        );
     }
 
     #[test]
     fn asked_twice_it_changes_nothing_and_elsewhere_it_moves() {
         let cancelled = json!({ "cancelAtStep": "IMPORTING" });
-        check(cancelled.clone(), running("VALIDATING"), None, expect![[""]]);
-        check(cancelled, running("VALIDATING"), Some(Step::Notifying), expect![[""]]);
+        check(
+            cancelled.clone(),
+            running("VALIDATING"),
+            None,
+            expect![[r#"
+            nothing
+            acme ends before IMPORTING already"#]],
+        );
+        check(
+            cancelled,
+            running("VALIDATING"),
+            Some(Step::Notifying),
+            expect![[r#"
+            {"cancelAtStep":"NOTIFYING"}
+            acme ends instead of entering NOTIFYING, no longer before IMPORTING; it is IN_PROGRESS at VALIDATING"#]],
+        );
     }
 
     #[test]
     fn what_has_ended_or_would_only_be_reported_is_refused() {
-        check(json!({}), json!({ "status": "SUCCESS", "step": "COMPLETED" }), None, expect![[""]]);
-        check(json!({}), failed("IMPORTING", "AttemptsExhausted", true), None, expect![[""]]);
-        check(json!({ "lateRequests": "Report" }), running("IMPORTING"), Some(Step::Importing), expect![[""]]);
+        check(
+            json!({}),
+            json!({ "status": "SUCCESS", "step": "COMPLETED" }),
+            None,
+            expect!["refused: acme has succeeded; there is nothing left to cancel"],
+        );
+        check(
+            json!({}),
+            failed("IMPORTING", "AttemptsExhausted", true),
+            None,
+            expect![
+                "refused: acme has ended already, AttemptsExhausted; see what is possible with: kubectl relocation status acme"
+            ],
+        );
+        check(
+            json!({ "lateRequests": "Report" }),
+            running("IMPORTING"),
+            Some(Step::Importing),
+            expect![
+                "refused: acme cannot end before IMPORTING, which it has entered; choose one of POSTPROCESSING, NOTIFYING"
+            ],
+        );
     }
 
     #[test]
     fn it_is_withdrawn_while_it_is_ahead() {
         let check = |spec, status, expected| row(spec, status, withdraw, expected);
         let cancelled = json!({ "cancelAtStep": "IMPORTING" });
-        check(cancelled.clone(), running("VALIDATING"), expect![[""]]);
-        check(json!({}), running("VALIDATING"), expect![[""]]);
-        check(cancelled.clone(), running("IMPORTING"), expect![[""]]);
-        check(cancelled, failed("IMPORTING", "Cancelled", false), expect![[""]]);
+        check(
+            cancelled.clone(),
+            running("VALIDATING"),
+            expect![[r#"
+            {"cancelAtStep":null}
+            acme no longer ends before IMPORTING"#]],
+        );
+        check(
+            json!({}),
+            running("VALIDATING"),
+            expect!["refused: there is nothing to withdraw: nobody has asked to cancel acme"],
+        );
+        check(
+            cancelled.clone(),
+            running("IMPORTING"),
+            expect!["refused: there is nothing to withdraw: acme has entered IMPORTING, the cancel is without effect"],
+        );
+        check(
+            cancelled,
+            failed("IMPORTING", "Cancelled", false),
+            expect![
+                "refused: acme was cancelled before IMPORTING, which cannot be withdrawn any more; go on with: kubectl relocation recover acme"
+            ],
+        );
     }
 }

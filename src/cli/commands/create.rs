@@ -245,8 +245,9 @@ mod tests {
             let parsed = Line::try_parse_from(line.split(' ')).map(|line| line.create.fields.object("acme"));
             parsed.map_or_else(|error| error.to_string(), |object| object["spec"].to_string())
         };
-        expect![[""]].assert_eq(&object("create acme --plan files --owner acme"));
-        expect![[""]].assert_eq(&object(
+        expect![[r#"{"planRef":{"name":"files"},"owner":"acme"}"#]]
+            .assert_eq(&object("create acme --plan files --owner acme"));
+        expect![[r#"{"planRef":{"name":"files"},"owner":"acme","items":["wiki","shop"],"parameters":{"A":"b=c"},"provenance":"SAAS_TO_SAAS","pauseAtStep":"IMPORTING","mutex":"m","whenLocked":"Wait","activeDeadlineSeconds":60,"cleanupSecondsAfterFinished":0}"#]].assert_eq(&object(
             "create acme --plan files --owner acme --item wiki --item shop --param A=b=c --provenance SAAS_TO_SAAS \
              --pause-at-step importing --mutex m --wait-for-lock --active-deadline-seconds 60 --cleanup-seconds-after-finished 0",
         ));

@@ -301,9 +301,30 @@ mod tests {
 
     #[test]
     fn a_field_is_written_as_the_api_names_it_and_its_value_in_any_case() {
-        check(json!({}), running("UPLOADING"), &["--pauseAtStep=IMPORTING"], expect![[""]]);
-        check(json!({}), running("UPLOADING"), &["--pauseAtStep", "importing"], expect![[""]]);
-        check(json!({}), running("UPLOADING"), &["--cancel-at-step=Notifying"], expect![[""]]);
+        check(
+            json!({}),
+            running("UPLOADING"),
+            &["--pauseAtStep=IMPORTING"],
+            expect![[r#"
+            {"pauseAtStep":"IMPORTING"}
+            acme: pauseAtStep is IMPORTING"#]],
+        );
+        check(
+            json!({}),
+            running("UPLOADING"),
+            &["--pauseAtStep", "importing"],
+            expect![[r#"
+            {"pauseAtStep":"IMPORTING"}
+            acme: pauseAtStep is IMPORTING"#]],
+        );
+        check(
+            json!({}),
+            running("UPLOADING"),
+            &["--cancel-at-step=Notifying"],
+            expect![[r#"
+            {"cancelAtStep":"NOTIFYING"}
+            acme: cancelAtStep is NOTIFYING"#]],
+        );
         check(
             json!({}),
             running("UPLOADING"),
@@ -314,7 +335,9 @@ mod tests {
                 "--lateRequests=report",
                 "--readiness=whenaccepted",
             ],
-            expect![[""]],
+            expect![[r#"
+                {"autoPause":"Skip","desiredState":"Suspended","whenLocked":"Wait","lateRequests":"Report","readiness":"WhenAccepted"}
+                acme: autoPause is Skip, desiredState is Suspended, whenLocked is Wait, lateRequests is Report, readiness is WhenAccepted"#]],
         );
         check(
             json!({}),
@@ -325,28 +348,58 @@ mod tests {
                 "--cleanupSecondsAfterFinished=0",
                 "--reason=fixed",
             ],
-            expect![[""]],
+            expect![[r#"
+                {"recover":"IMPORTING-1-0badcafe","reason":"fixed","activeDeadlineSeconds":60,"cleanupSecondsAfterFinished":0}
+                acme: recover is IMPORTING-1-0badcafe, reason is fixed, activeDeadlineSeconds is 60, cleanupSecondsAfterFinished is 0"#]],
         );
     }
 
     #[test]
     fn nothing_and_null_clear_a_field() {
         let spec = json!({ "pauseAtStep": "IMPORTING", "autoPause": "Skip", "activeDeadlineSeconds": 60 });
-        check(spec.clone(), running("UPLOADING"), &["--pauseAtStep="], expect![[""]]);
+        check(
+            spec.clone(),
+            running("UPLOADING"),
+            &["--pauseAtStep="],
+            expect![[r#"
+            {"pauseAtStep":null}
+            acme: pauseAtStep is cleared"#]],
+        );
         check(
             spec,
             running("UPLOADING"),
             &["--pauseAtStep=null", "--autoPause=", "--activeDeadlineSeconds=null"],
-            expect![[""]],
+            expect![[r#"
+                {"pauseAtStep":null,"autoPause":null,"activeDeadlineSeconds":null}
+                acme: pauseAtStep is cleared, autoPause is Honour, activeDeadlineSeconds is cleared"#]],
         );
     }
 
     #[test]
     fn parameters_are_set_and_taken_away_one_by_one() {
         let spec = json!({ "parameters": { "A": "a", "B": "b" } });
-        check(spec.clone(), running("UPLOADING"), &["--parameters=A=x=y", "--parameters=B=null"], expect![[""]]);
-        check(spec.clone(), running("UPLOADING"), &["--parameters="], expect![[""]]);
-        check(spec, running("UPLOADING"), &["--parameters=A"], expect![[""]]);
+        check(
+            spec.clone(),
+            running("UPLOADING"),
+            &["--parameters=A=x=y", "--parameters=B=null"],
+            expect![[r#"
+            {"parameters":{"A":"x=y","B":null}}
+            acme: parameters is {"A":"x=y"}"#]],
+        );
+        check(
+            spec.clone(),
+            running("UPLOADING"),
+            &["--parameters="],
+            expect![[r#"
+            {"parameters":null}
+            acme: parameters is cleared"#]],
+        );
+        check(
+            spec,
+            running("UPLOADING"),
+            &["--parameters=A"],
+            expect!["error: invalid value 'A' for '--parameters <KEY=VALUE>': write KEY=VALUE"],
+        );
     }
 
     #[test]
@@ -356,15 +409,36 @@ mod tests {
             spec,
             running("UPLOADING"),
             &["--pauseAtStep=importing", "--autoPause=honour", "--parameters="],
-            expect![[""]],
+            expect![[r#"
+                nothing
+                acme is as it was asked already"#]],
         );
     }
 
     #[test]
     fn wrong_words_are_answered_with_the_right_ones() {
-        check(json!({}), running("UPLOADING"), &["--pauseAtStep=UPLOADING"], expect![[""]]);
-        check(json!({}), running("UPLOADING"), &["--desiredState=stopped"], expect![[""]]);
-        check(json!({}), running("UPLOADING"), &["--activeDeadlineSeconds=soon"], expect![[""]]);
+        check(
+            json!({}),
+            running("UPLOADING"),
+            &["--pauseAtStep=UPLOADING"],
+            expect![
+                "error: invalid value 'UPLOADING' for '--pauseAtStep <STEP>': a relocation begins with UPLOADING; choose one of PREPROCESSING, VALIDATING, IMPORTING, POSTPROCESSING, NOTIFYING"
+            ],
+        );
+        check(
+            json!({}),
+            running("UPLOADING"),
+            &["--desiredState=stopped"],
+            expect![
+                "error: invalid value 'stopped' for '--desiredState <WORD>': choose one of Active, Suspended, Aborted"
+            ],
+        );
+        check(
+            json!({}),
+            running("UPLOADING"),
+            &["--activeDeadlineSeconds=soon"],
+            expect!["error: invalid value 'soon' for '--activeDeadlineSeconds <SECONDS>': write a number of seconds"],
+        );
     }
 
     #[test]

@@ -77,10 +77,15 @@ fn recover(seen: &Seen<'_>, until_step: Option<Step>) -> Verdict {
             .unwrap_or_default();
         return Ok(Decision::already(format!("{name} was asked to recover from {id} already{waits}"), Goal::Succeeded));
     }
-    let what = if *entered { format!("tries {} once more", place(failure)) } else { format!("goes on before {step}") };
+    let what = if *entered { format!("tries {} once more", place(failure)) } else { format!("goes on with {step}") };
     let fence = fence_after(seen, failure, until_step);
-    let until = fence.map(|step| format!(" and pauses before {step}")).unwrap_or_default();
-    let says = format!("{name} {what}{until} (failure {id})");
+    let says = match fence {
+        Some(fence) if fence == *step && !entered => {
+            format!("{name} comes back and pauses before {step} (failure {id})")
+        }
+        Some(fence) => format!("{name} {what} and pauses before {fence} (failure {id})"),
+        None => format!("{name} {what} (failure {id})"),
+    };
     let goal = if fence.is_some() { Goal::Paused } else { Goal::Succeeded };
     let mut decision = Decision::change(Value::Object(change), says, goal);
     decision.notes = cleared;
@@ -148,46 +153,152 @@ mod tests {
 
     #[test]
     fn the_id_comes_from_the_object() {
-        check(json!({}), failed("IMPORTING", "AttemptsExhausted", true), None, expect![[""]]);
+        check(
+            json!({}),
+            failed("IMPORTING", "AttemptsExhausted", true),
+            None,
+            expect![[r#"
+            {"recover":"IMPORTING-1-0badcafe"}
+            acme tries IMPORTING/run once more (failure IMPORTING-1-0badcafe)"#]],
+        );
         let asked = json!({ "recover": "IMPORTING-1-0badcafe" });
-        check(asked, failed("IMPORTING", "AttemptsExhausted", true), None, expect![[""]]);
+        check(
+            asked,
+            failed("IMPORTING", "AttemptsExhausted", true),
+            None,
+            expect![[r#"
+            nothing
+            acme was asked to recover from IMPORTING-1-0badcafe already"#]],
+        );
     }
 
     #[test]
     fn what_stands_in_the_way_is_cleared_and_said() {
-        check(json!({ "desiredState": "Aborted" }), failed("IMPORTING", "Aborted", true), None, expect![[""]]);
+        check(
+            json!({ "desiredState": "Aborted" }),
+            failed("IMPORTING", "Aborted", true),
+            None,
+            expect![[r#"
+            {"recover":"IMPORTING-1-0badcafe","desiredState":"Active"}
+            acme tries IMPORTING/run once more (failure IMPORTING-1-0badcafe)
+            note: desiredState is Active again, it was Aborted"#]],
+        );
         let cancelled = json!({ "cancelAtStep": "IMPORTING" });
-        check(cancelled.clone(), failed("IMPORTING", "Cancelled", false), None, expect![[""]]);
+        check(
+            cancelled.clone(),
+            failed("IMPORTING", "Cancelled", false),
+            None,
+            expect![[r#"
+            {"recover":"IMPORTING-1-0badcafe","cancelAtStep":null}
+            acme goes on before IMPORTING (failure IMPORTING-1-0badcafe)
+            note: cancelAtStep IMPORTING is withdrawn"#]],
+        );
         // A cancel on a step that was entered stands in nobody's way.
-        check(cancelled, failed("IMPORTING", "AttemptsExhausted", true), None, expect![[""]]);
+        check(
+            cancelled,
+            failed("IMPORTING", "AttemptsExhausted", true),
+            None,
+            expect![[r#"
+            {"recover":"IMPORTING-1-0badcafe"}
+            acme tries IMPORTING/run once more (failure IMPORTING-1-0badcafe)"#]],
+        );
     }
 
     #[test]
     fn a_fence_is_set_in_the_same_change_and_one_that_stands_is_named() {
         let status = failed("IMPORTING", "AttemptsExhausted", true);
-        check(json!({}), status.clone(), Some(Step::Notifying), expect![[""]]);
-        check(json!({ "pauseAtStep": "NOTIFYING" }), status, None, expect![[""]]);
+        check(
+            json!({}),
+            status.clone(),
+            Some(Step::Notifying),
+            expect![[r#"
+            {"recover":"IMPORTING-1-0badcafe","pauseAtStep":"NOTIFYING"}
+            acme tries IMPORTING/run once more and pauses before NOTIFYING (failure IMPORTING-1-0badcafe)"#]],
+        );
+        check(
+            json!({ "pauseAtStep": "NOTIFYING" }),
+            status,
+            None,
+            expect![[r#"
+            {"recover":"IMPORTING-1-0badcafe"}
+            acme tries IMPORTING/run once more and pauses before NOTIFYING (failure IMPORTING-1-0badcafe)"#]],
+        );
         let automatic = and(failed("IMPORTING", "Cancelled", false), json!({ "autoPauseAtStep": "IMPORTING" }));
-        check(json!({ "cancelAtStep": "IMPORTING" }), automatic, None, expect![[""]]);
+        check(
+            json!({ "cancelAtStep": "IMPORTING" }),
+            automatic,
+            None,
+            expect![[r#"
+            {"recover":"IMPORTING-1-0badcafe","cancelAtStep":null}
+            acme goes on before IMPORTING and pauses before IMPORTING (failure IMPORTING-1-0badcafe)
+            note: cancelAtStep IMPORTING is withdrawn"#]],
+        );
     }
 
     #[test]
     fn what_cannot_be_recovered_is_refused_with_a_way_on() {
         let mut status = failed("IMPORTING", "AttemptsExhausted", true);
         status["failure"]["recoverable"] = json!(false);
-        check(json!({}), status, None, expect![[""]]);
+        check(
+            json!({}),
+            status,
+            None,
+            expect![
+                "refused: acme cannot be recovered: IMPORTING/run is not to be repeated once it has failed; start over with: kubectl relocation retry acme"
+            ],
+        );
         let used = and(failed("IMPORTING", "DeadlineExceeded", true), json!({ "activeSeconds": 61 }));
-        check(json!({ "activeDeadlineSeconds": 60 }), used, None, expect![[""]]);
-        check(json!({}), running("IMPORTING"), None, expect![[""]]);
-        check(json!({}), paused("IMPORTING", "Fence"), None, expect![[""]]);
-        check(json!({ "desiredState": "Suspended" }), paused("IMPORTING", "Suspended"), None, expect![[""]]);
-        check(json!({}), json!({ "status": "SUCCESS", "step": "COMPLETED" }), None, expect![[""]]);
+        check(
+            json!({ "activeDeadlineSeconds": 60 }),
+            used,
+            None,
+            expect![
+                "refused: acme has used its budget of 60 s; give it a greater one in the same change: kubectl relocation patch acme --recover=IMPORTING-1-0badcafe --activeDeadlineSeconds=121"
+            ],
+        );
+        check(
+            json!({}),
+            running("IMPORTING"),
+            None,
+            expect!["refused: there is nothing to recover from: acme is IN_PROGRESS at IMPORTING and has not failed"],
+        );
+        check(
+            json!({}),
+            paused("IMPORTING", "Fence"),
+            None,
+            expect![
+                "refused: there is nothing to recover from: acme is paused; go on with: kubectl relocation unpause acme"
+            ],
+        );
+        check(
+            json!({ "desiredState": "Suspended" }),
+            paused("IMPORTING", "Suspended"),
+            None,
+            expect![
+                "refused: there is nothing to recover from: acme is paused; go on with: kubectl relocation resume acme"
+            ],
+        );
+        check(
+            json!({}),
+            json!({ "status": "SUCCESS", "step": "COMPLETED" }),
+            None,
+            expect!["refused: there is nothing to recover from: acme has succeeded"],
+        );
     }
 
     #[test]
     fn what_makes_it_wait_is_said() {
         let mut status = failed("IMPORTING", "AttemptsExhausted", true);
         status["failure"]["retriedBy"] = json!({ "name": "acme-2", "uid": "u" });
-        check(json!({ "desiredState": "Suspended" }), status, None, expect![[""]]);
+        check(
+            json!({ "desiredState": "Suspended" }),
+            status,
+            None,
+            expect![[r#"
+            {"recover":"IMPORTING-1-0badcafe"}
+            acme tries IMPORTING/run once more (failure IMPORTING-1-0badcafe)
+            note: it is suspended and lands in PAUSE; go on then with: kubectl relocation resume acme
+            note: it was started over as acme-2; the recover waits while that one works, and for ever when it succeeds"#]],
+        );
     }
 }

@@ -73,13 +73,55 @@ mod tests {
     fn what_is_suspended_is_resumed_and_nothing_else() {
         let check = |spec: Value, status: Value, expected: Expect| row(spec, status, resume, expected);
         let suspended = json!({ "desiredState": "Suspended" });
-        check(suspended.clone(), and(paused("IMPORTING", "Suspended"), json!({ "entered": true })), expect![[""]]);
-        check(suspended.clone(), running("IMPORTING"), expect![[""]]);
+        check(
+            suspended.clone(),
+            and(paused("IMPORTING", "Suspended"), json!({ "entered": true })),
+            expect![[r#"
+            {"desiredState":"Active"}
+            acme goes on where it was suspended"#]],
+        );
+        check(
+            suspended.clone(),
+            running("IMPORTING"),
+            expect![[r#"
+            {"desiredState":"Active"}
+            acme goes on where it was suspended"#]],
+        );
         let fenced = and(suspended.clone(), json!({ "pauseAtStep": "IMPORTING" }));
-        check(fenced, paused("IMPORTING", "Suspended"), expect![[""]]);
-        check(suspended, failed("IMPORTING", "AttemptsExhausted", true), expect![[""]]);
-        check(json!({}), paused("IMPORTING", "Fence"), expect![[""]]);
-        check(json!({}), running("IMPORTING"), expect![[""]]);
-        check(json!({}), failed("IMPORTING", "AttemptsExhausted", true), expect![[""]]);
+        check(
+            fenced,
+            paused("IMPORTING", "Suspended"),
+            expect![[r#"
+            {"desiredState":"Active"}
+            acme is no longer suspended and stays paused before IMPORTING
+            note: open that fence with: kubectl relocation unpause acme"#]],
+        );
+        check(
+            suspended,
+            failed("IMPORTING", "AttemptsExhausted", true),
+            expect![[r#"
+            {"desiredState":"Active"}
+            acme is no longer suspended
+            note: it has failed; try again with: kubectl relocation recover acme"#]],
+        );
+        check(
+            json!({}),
+            paused("IMPORTING", "Fence"),
+            expect![
+                "refused: there is nothing to resume: acme is not suspended; it is paused, go on with: kubectl relocation unpause acme"
+            ],
+        );
+        check(
+            json!({}),
+            running("IMPORTING"),
+            expect!["refused: there is nothing to resume: acme is not suspended; it is IN_PROGRESS at IMPORTING"],
+        );
+        check(
+            json!({}),
+            failed("IMPORTING", "AttemptsExhausted", true),
+            expect![
+                "refused: there is nothing to resume: acme is not suspended; it has failed, try again with: kubectl relocation recover acme"
+            ],
+        );
     }
 }

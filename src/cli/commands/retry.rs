@@ -158,15 +158,31 @@ mod tests {
             "pauseAtStep": "IMPORTING", "autoPause": "Skip", "cancelAtStep": "NOTIFYING", "desiredState": "Aborted",
             "recover": "UPLOADING-1-0badcafe", "reason": "old", "whenLocked": "Wait"
         });
-        check(spec, failed("VALIDATING", "Aborted", true), expect![[""]]);
+        check(
+            spec,
+            failed("VALIDATING", "Aborted", true),
+            expect![[
+                r#"{"planRef":{"name":"files"},"owner":"acme","provenance":"SELF_HOSTED","items":["wiki"],"parameters":{"A":"b"},"pauseAtStep":"IMPORTING","autoPause":"Honour","desiredState":"Active","retryOf":{"name":"acme","uid":"11111111-2222-3333-4444-555555555555"},"mutex":"m","whenLocked":"Wait","lateRequests":"Refuse","readiness":"WhenSucceeded"}"#
+            ]],
+        );
     }
 
     #[test]
     fn what_has_not_failed_or_was_started_over_is_refused() {
-        check(json!({}), paused("IMPORTING", "Fence"), expect![[""]]);
+        check(
+            json!({}),
+            paused("IMPORTING", "Fence"),
+            expect!["acme is PAUSE at IMPORTING and has not failed; only a failed one is started over"],
+        );
         let mut status = failed("VALIDATING", "AttemptsExhausted", true);
         status["failure"]["retriedBy"] = json!({ "name": "acme-2", "uid": "u" });
-        check(json!({}), status, expect![[""]]);
+        check(
+            json!({}),
+            status,
+            expect![
+                "acme was started over as acme-2 already; see where that one is with: kubectl relocation status acme-2 -n eu"
+            ],
+        );
     }
 
     #[test]

@@ -66,11 +66,43 @@ mod tests {
     #[test]
     fn what_works_or_waits_is_suspended_and_nothing_else() {
         let check = |spec: Value, status: Value, expected: Expect| row(spec, status, suspend, expected);
-        check(json!({}), running("VALIDATING"), expect![[""]]);
-        check(json!({}), paused("IMPORTING", "Fence"), expect![[""]]);
-        check(json!({ "desiredState": "Suspended" }), running("VALIDATING"), expect![[""]]);
-        check(json!({ "desiredState": "Aborted" }), running("VALIDATING"), expect![[""]]);
-        check(json!({}), json!({ "status": "SUCCESS", "step": "COMPLETED" }), expect![[""]]);
-        check(json!({}), failed("IMPORTING", "AttemptsExhausted", true), expect![[""]]);
+        check(
+            json!({}),
+            running("VALIDATING"),
+            expect![[r#"
+            {"desiredState":"Suspended"}
+            acme stops its work and keeps step, task and attempt; go on with: kubectl relocation resume acme"#]],
+        );
+        check(
+            json!({}),
+            paused("IMPORTING", "Fence"),
+            expect![[r#"
+            {"desiredState":"Suspended"}
+            acme stays where it is, also when its fence is opened; go on with: kubectl relocation resume acme"#]],
+        );
+        check(
+            json!({ "desiredState": "Suspended" }),
+            running("VALIDATING"),
+            expect![[r#"
+            nothing
+            acme is suspended already"#]],
+        );
+        check(
+            json!({ "desiredState": "Aborted" }),
+            running("VALIDATING"),
+            expect!["refused: acme is being aborted; its work is stopping already"],
+        );
+        check(
+            json!({}),
+            json!({ "status": "SUCCESS", "step": "COMPLETED" }),
+            expect!["refused: acme has succeeded; nothing of it works any more"],
+        );
+        check(
+            json!({}),
+            failed("IMPORTING", "AttemptsExhausted", true),
+            expect![
+                "refused: acme has failed; nothing of it works; see what is possible with: kubectl relocation status acme"
+            ],
+        );
     }
 }

@@ -145,41 +145,136 @@ mod tests {
     #[test]
     fn whichever_fence_holds_it_is_opened() {
         let own = json!({ "pauseAtStep": "IMPORTING" });
-        check(own.clone(), paused("IMPORTING", "Fence"), None, expect![[""]]);
-        check(json!({}), automatic(paused("IMPORTING", "AutoFence"), "IMPORTING"), None, expect![[""]]);
-        check(own, automatic(paused("IMPORTING", "Fence"), "IMPORTING"), None, expect![[""]]);
+        check(
+            own.clone(),
+            paused("IMPORTING", "Fence"),
+            None,
+            expect![[r#"
+            {"pauseAtStep":null}
+            acme goes on with IMPORTING: its fence is open"#]],
+        );
+        check(
+            json!({}),
+            automatic(paused("IMPORTING", "AutoFence"), "IMPORTING"),
+            None,
+            expect![[r#"
+            {"autoPause":"Skip"}
+            acme goes on with IMPORTING: the plan's automatic fence is open"#]],
+        );
+        check(
+            own,
+            automatic(paused("IMPORTING", "Fence"), "IMPORTING"),
+            None,
+            expect![[r#"
+            {"pauseAtStep":null,"autoPause":"Skip"}
+            acme goes on with IMPORTING: its own and the plan's automatic fence are open"#]],
+        );
     }
 
     #[test]
     fn a_fence_that_is_ahead_stays_and_is_named() {
         let own = json!({ "pauseAtStep": "NOTIFYING" });
-        check(own, automatic(paused("IMPORTING", "AutoFence"), "IMPORTING"), None, expect![[""]]);
+        check(
+            own,
+            automatic(paused("IMPORTING", "AutoFence"), "IMPORTING"),
+            None,
+            expect![[r#"
+            {"autoPause":"Skip"}
+            acme goes on with IMPORTING and pauses before NOTIFYING: the plan's automatic fence is open"#]],
+        );
         let own = json!({ "pauseAtStep": "VALIDATING" });
-        check(own, automatic(paused("VALIDATING", "Fence"), "IMPORTING"), None, expect![[""]]);
+        check(
+            own,
+            automatic(paused("VALIDATING", "Fence"), "IMPORTING"),
+            None,
+            expect![[r#"
+            {"pauseAtStep":null}
+            acme goes on with VALIDATING and pauses before IMPORTING: its fence is open"#]],
+        );
     }
 
     #[test]
     fn until_a_later_step_the_fence_moves() {
         let own = json!({ "pauseAtStep": "IMPORTING" });
-        check(own.clone(), paused("IMPORTING", "Fence"), Some(Step::Notifying), expect![[""]]);
-        check(own.clone(), paused("IMPORTING", "Fence"), Some(Step::Importing), expect![[""]]);
+        check(
+            own.clone(),
+            paused("IMPORTING", "Fence"),
+            Some(Step::Notifying),
+            expect![[r#"
+            {"pauseAtStep":"NOTIFYING"}
+            acme goes on with IMPORTING and pauses before NOTIFYING: its fence is open"#]],
+        );
+        check(
+            own.clone(),
+            paused("IMPORTING", "Fence"),
+            Some(Step::Importing),
+            expect![
+                "refused: acme is paused before IMPORTING, so --until-step IMPORTING lets nothing go on; choose a later step"
+            ],
+        );
         check(
             json!({}),
             automatic(paused("IMPORTING", "AutoFence"), "IMPORTING"),
             Some(Step::Notifying),
-            expect![[""]],
+            expect![[r#"
+                {"pauseAtStep":"NOTIFYING","autoPause":"Skip"}
+                acme goes on with IMPORTING and pauses before NOTIFYING: the plan's automatic fence is open"#]],
         );
         let own = json!({ "pauseAtStep": "VALIDATING" });
-        check(own, automatic(paused("VALIDATING", "Fence"), "IMPORTING"), Some(Step::Notifying), expect![[""]]);
+        check(
+            own,
+            automatic(paused("VALIDATING", "Fence"), "IMPORTING"),
+            Some(Step::Notifying),
+            expect![[r#"
+            {"pauseAtStep":"NOTIFYING"}
+            acme goes on with VALIDATING and pauses before IMPORTING: its fence is open
+            note: the plan's automatic fence before IMPORTING comes first"#]],
+        );
     }
 
     #[test]
     fn what_is_not_paused_has_nothing_to_unpause() {
-        check(json!({}), running("VALIDATING"), None, expect![[""]]);
-        check(json!({ "pauseAtStep": "IMPORTING" }), running("VALIDATING"), None, expect![[""]]);
-        check(json!({}), json!({ "status": "SUCCESS", "step": "COMPLETED" }), None, expect![[""]]);
-        check(json!({}), failed("IMPORTING", "AttemptsExhausted", true), None, expect![[""]]);
-        check(json!({ "desiredState": "Suspended" }), paused("IMPORTING", "Suspended"), None, expect![[""]]);
-        check(json!({}), paused("IMPORTING", "Fence"), None, expect![[""]]);
+        check(
+            json!({}),
+            running("VALIDATING"),
+            None,
+            expect!["refused: there is nothing to unpause: acme is IN_PROGRESS at VALIDATING and not paused"],
+        );
+        check(
+            json!({ "pauseAtStep": "IMPORTING" }),
+            running("VALIDATING"),
+            None,
+            expect![
+                "refused: there is nothing to unpause: acme is IN_PROGRESS at VALIDATING and not paused; the fence before IMPORTING, which is ahead, is taken back with: kubectl relocation patch acme --pauseAtStep="
+            ],
+        );
+        check(
+            json!({}),
+            json!({ "status": "SUCCESS", "step": "COMPLETED" }),
+            None,
+            expect!["refused: there is nothing to unpause: acme has succeeded"],
+        );
+        check(
+            json!({}),
+            failed("IMPORTING", "AttemptsExhausted", true),
+            None,
+            expect![
+                "refused: there is nothing to unpause: acme has failed; try again with: kubectl relocation recover acme"
+            ],
+        );
+        check(
+            json!({ "desiredState": "Suspended" }),
+            paused("IMPORTING", "Suspended"),
+            None,
+            expect!["refused: acme is suspended, which no fence does; go on with: kubectl relocation resume acme"],
+        );
+        check(
+            json!({}),
+            paused("IMPORTING", "Fence"),
+            None,
+            expect![
+                "refused: nothing holds acme any more, there is nothing to unpause; the operator goes on with it as soon as it looks: kubectl relocation status acme"
+            ],
+        );
     }
 }
