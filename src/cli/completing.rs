@@ -159,6 +159,8 @@ enum What {
     Plans,
     /// Steps that the relocation has not entered.
     OpenSteps,
+    /// Steps after the one that it is paused before.
+    LaterSteps,
     WorkingSteps,
     Failures,
     Owners,
@@ -178,6 +180,7 @@ impl What {
             ("pause" | "cancel" | "suspend" | "abort", "name") => Self::Relocations(&[Pending, InProgress, Pause]),
             (_, "name") => Self::Relocations(&[]),
             ("create", "plan") => Self::Plans,
+            ("unpause", "until_step") => Self::LaterSteps,
             (_, "at_step" | "until_step" | "pause_at_step" | "cancel_at_step") => Self::OpenSteps,
             ("logs", "step") => Self::WorkingSteps,
             ("patch", "recover") => Self::Failures,
@@ -266,8 +269,10 @@ impl Line {
                 owners.dedup();
                 owners.into_iter().map(|owner| (owner, None)).collect()
             }
-            What::OpenSteps => self.open_steps().await,
-            What::WorkingSteps => Step::WORKING.iter().map(|step| (step.to_string(), None)).collect(),
+            What::OpenSteps => named(&self.open_steps().await),
+            // It stands before the first of them.
+            What::LaterSteps => named(self.open_steps().await.get(1..)?),
+            What::WorkingSteps => named(&Step::WORKING),
             What::Goals => {
                 let words = ["succeeded", "finished", "paused"].map(|word| (word.to_owned(), None));
                 let steps = Step::WORKING.iter().map(|step| (format!("step={step}"), None));
@@ -290,14 +295,13 @@ impl Line {
     }
 
     /// The steps that can still be stopped before; all of them when nobody knows.
-    async fn open_steps(&self) -> Vec<Known> {
-        let status = match (&self.relocation, self.cluster().await) {
+    async fn open_steps(&self) -> Vec<Step> {
+        let found = match (&self.relocation, self.cluster().await) {
             (Some(name), Some(cluster)) => cluster.get_opt::<Relocation>(name).await.ok().flatten(),
             _ => None,
         };
-        let status = status.and_then(|found| found.object.status).unwrap_or_default();
-        let open = Step::STOPPABLE.iter().filter(|step| !status.is_behind(**step));
-        open.map(|step| (step.to_string(), None)).collect()
+        let status = found.and_then(|found| found.object.status).unwrap_or_default();
+        Step::STOPPABLE.into_iter().filter(|step| !status.is_behind(*step)).collect()
     }
 
     async fn cluster(&self) -> Option<Cluster> {
@@ -321,6 +325,10 @@ impl Line {
         let text = cluster.client().request_text(request).await.ok()?;
         serde_json::from_str(&text).ok()
     }
+}
+
+fn named(steps: &[Step]) -> Vec<Known> {
+    steps.iter().map(|step| (step.to_string(), None)).collect()
 }
 
 /// `meta.k8s.io/v1` `Table`, as much of it as is used.

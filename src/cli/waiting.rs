@@ -63,21 +63,18 @@ pub(super) struct Wait {
 
 /// Waits, shows what it does, and ends with how it went.
 pub(super) async fn wait(session: &Session, cluster: &Cluster, name: &str, wait: &Wait) -> Result<Outcome, Error> {
-    let waited = watch(session, cluster, name, wait);
+    // Large, because it holds the watches; on the heap it is of no weight to who waits.
+    let waited = Box::pin(watch(session, cluster, name, wait));
     let waited = async {
-        match wait.timeout {
-            None => waited.await,
-            Some(timeout) => match tokio::time::timeout(timeout, waited).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
-                    let flags = session.repeated_flags();
-                    session.remark(&format!(
-                        "the time is over and {name} goes on as it was asked; see where it is with: kubectl relocation status {name}{flags}"
-                    ));
-                    Ok(Outcome::TimedOut)
-                }
-            },
+        let Some(timeout) = wait.timeout else { return waited.await };
+        if let Ok(outcome) = tokio::time::timeout(timeout, waited).await {
+            return outcome;
         }
+        let flags = session.repeated_flags();
+        session.remark(&format!(
+            "the time is over and {name} goes on as it was asked; see where it is with: kubectl relocation status {name}{flags}"
+        ));
+        Ok(Outcome::TimedOut)
     };
     tokio::select! {
         outcome = waited => outcome,
@@ -91,7 +88,7 @@ async fn watch(session: &Session, cluster: &Cluster, name: &str, wait: &Wait) ->
     let mut shown = Shown::begin(session, cluster, name).await?;
     shown.show(&found.object)?;
     if let Some(end) = judge(&found.object, wait) {
-        return shown.end(&found.object, end);
+        return Ok(shown.end(&found.object, end));
     }
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut changes = std::pin::pin!(follow::<Relocation>(cluster, config));
@@ -108,7 +105,7 @@ async fn watch(session: &Session, cluster: &Cluster, name: &str, wait: &Wait) ->
                 relocation = newer;
                 shown.show(&relocation)?;
                 if let Some(end) = judge(&relocation, wait) {
-                    return shown.end(&relocation, end);
+                    return Ok(shown.end(&relocation, end));
                 }
             }
             Some(Ok(Happened::Init)) => listed = false,
@@ -141,9 +138,10 @@ fn judge(relocation: &Relocation, wait: &Wait) -> Option<End> {
     }
     let value = status.status?;
     match (wait.goal, value) {
-        (Goal::Paused, StatusValue::Pause) => Some((Outcome::Done, "")),
-        (Goal::Step(step), _) if status.is_behind(step) || value == StatusValue::Success => Some((Outcome::Done, "")),
-        (Goal::Succeeded, StatusValue::Success) => Some((Outcome::Done, "")),
+        (Goal::Step(step), _) if status.is_behind(step) => Some((Outcome::Done, "")),
+        (Goal::Paused, StatusValue::Pause) | (Goal::Step(_) | Goal::Succeeded, StatusValue::Success) => {
+            Some((Outcome::Done, ""))
+        }
         (_, StatusValue::Failure) if recovers(relocation, status) => None,
         (Goal::Finished, StatusValue::Success | StatusValue::Failure) => {
             (!is_stopping(status)).then_some((Outcome::Done, ""))
@@ -151,7 +149,6 @@ fn judge(relocation: &Relocation, wait: &Wait) -> Option<End> {
         (Goal::Paused, StatusValue::Success) => Some((Outcome::Error, "it did not pause before that")),
         (Goal::Paused | Goal::Step(_) | Goal::Succeeded, StatusValue::Failure) => Some((failed(status), "")),
         (Goal::Step(_) | Goal::Succeeded | Goal::Finished, StatusValue::Pause) => Some((Outcome::Paused, "")),
-        (Goal::Step(_), StatusValue::Success) => Some((Outcome::Done, "")),
         (_, StatusValue::Pending | StatusValue::InProgress) => None,
     }
 }
@@ -236,13 +233,13 @@ impl<'s> Shown<'s> {
         frames.draw(&picture)
     }
 
-    fn end(self, relocation: &Relocation, (outcome, remark): End) -> Result<Outcome, Error> {
+    fn end(self, relocation: &Relocation, (outcome, remark): End) -> Outcome {
         drop(self.live);
         if !remark.is_empty() {
             let name = relocation.metadata.name.as_deref().unwrap_or_default();
             self.session.remark(&format!("{name}: {remark}"));
         }
-        Ok(outcome)
+        outcome
     }
 }
 

@@ -35,10 +35,16 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
         assert!(found(&well, "server").starts_with("ok: Kubernetes v1."), "{well}");
         let seen: Vec<String> =
             ["kinds", "reading", "acting", "answers", "plans"].iter().map(|about| found(&well, about)).collect();
-        expect![[""]].assert_eq(&seen.concat());
+        expect![[r#"
+            ok: relocation.dev/v1alpha1 is installed, and is what this program was made for
+            ok: you may read all that is shown
+            ok: you may do everything with relocations
+            ok: 1 relocations, each request is answered
+            ok: 1 plans, all accepted
+        "#]]
+        .assert_eq(&seen.concat());
 
-        let blind = json!({ "steps": [] });
-        scenario.create_plan(a_plan("blind").with(blind)).await;
+        scenario.create_plan(a_plan("blind").with_step(Step::Uploading, ["run"])).await;
         let is_judged = |plan: &relocation_operator::api::RelocationPlan| {
             plan.status.as_ref().is_some_and(|status| !status.conditions.is_empty())
         };
@@ -72,7 +78,13 @@ async fn doctor_says_what_a_reader_may_not_see_and_do() {
         let checks = doctor(&reader).await.replace(&scenario.namespace, "NAMESPACE");
         let seen: Vec<String> =
             ["kinds", "reading", "acting", "operator", "policy"].iter().map(|about| found(&checks, about)).collect();
-        expect![[""]].assert_eq(&seen.concat());
+        expect![[r#"
+            unknown: you may not get customresourcedefinitions in all namespaces: you are the user "system:serviceaccount:NAMESPACE:patient"; ask whoever gives permissions for this cluster for the verb get on customresourcedefinitions
+            advice: you may not get relocationplans, get artifactindices, list jobs, list pods, get pods/log, list events, get controllerrevisions; that part is left out of what is shown
+            advice: you may look and not change anything: patch on relocations is not allowed to you
+            unknown: you may not list deployments in all namespaces: you are the user "system:serviceaccount:NAMESPACE:patient"; ask whoever gives permissions for this cluster for the verb list on deployments
+            unknown: you may not list validatingadmissionpolicies in all namespaces: you are the user "system:serviceaccount:NAMESPACE:patient"; ask whoever gives permissions for this cluster for the verb list on validatingadmissionpolicies
+        "#]].assert_eq(&seen.concat());
         std::fs::remove_file(&kubeconfig).expect("it is there");
     })
     .await;
@@ -85,7 +97,12 @@ async fn doctor_finds_that_the_kinds_are_missing_or_of_another_version() {
         let is_ours = |asked: &Asked| asked.path.contains("/apis/relocation.dev/") || asked.path.contains("/customresourcedefinitions/");
         gate.answer(is_ours, StatusCode::NOT_FOUND, r#"{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404,"message":"not found"}"#);
         let person = Person::of(scenario).with_kubeconfig(gate.kubeconfig());
-        expect![[""]].assert_eq(&found(&doctor(&person).await, "kinds"));
+        expect![[r#"
+            problem: the kind Relocation is not installed
+            problem: the kind RelocationPlan is not installed
+            problem: the kind ArtifactIndex is not installed
+            problem: the API server does not serve relocation.dev/v1alpha1
+        "#]].assert_eq(&found(&doctor(&person).await, "kinds"));
         assert_eq!(person.types("doctor").await.code, 1);
 
         let other = Gate::open(&scenario.client).await;
@@ -113,20 +130,49 @@ async fn names_steps_and_failures_are_completed_from_the_cluster() {
         let person = Person::of(scenario);
         let namespace = scenario.namespace.clone();
         let completes = async |line: &str, word: &str| {
-            let mut words = vec!["__complete"];
+            let mut words = vec!["__complete", "-n", &namespace];
             words.extend(line.split(' '));
-            words.extend(["-n", &namespace, word]);
+            words.push(word);
             person.types_exactly(&words).await.succeeded().settled()
         };
-        expect![[""]].assert_eq(&completes("status", "").await);
-        expect![[""]].assert_eq(&completes("unpause", "").await);
-        expect![[""]].assert_eq(&completes("recover", "fa").await);
-        expect![[""]].assert_eq(&completes("create globex --owner globex --plan", "").await);
-        expect![[""]].assert_eq(&completes("list --owner", "p").await);
+        expect![[r#"
+            failed	FAILURE at IMPORTING
+            paused	PAUSE at IMPORTING
+            :4
+        "#]]
+        .assert_eq(&completes("status", "").await);
+        expect![[r#"
+            paused	PAUSE at IMPORTING
+            :4
+        "#]]
+        .assert_eq(&completes("unpause", "").await);
+        expect![[r#"
+            failed	FAILURE at IMPORTING
+            :4
+        "#]]
+        .assert_eq(&completes("recover", "fa").await);
+        expect![[r#"
+            :4
+        "#]]
+        .assert_eq(&completes("create globex --owner globex --plan", "").await);
+        expect![[r#"
+            :4
+        "#]]
+        .assert_eq(&completes("list --owner", "p").await);
         let mut words = vec!["__complete", "unpause", "-n", &namespace, "paused", "--until-step", ""];
-        expect![[""]].assert_eq(&person.types_exactly(&words).await.settled());
+        expect![[r#"
+            IMPORTING
+            POSTPROCESSING
+            NOTIFYING
+            :4
+        "#]]
+        .assert_eq(&person.types_exactly(&words).await.settled());
         words = vec!["__complete", "patch", "-n", &namespace, "failed", "--recover", ""];
-        expect![[""]].assert_eq(&person.types_exactly(&words).await.settled());
+        expect![[r#"
+            IMPORTING-1-ID	failed
+            :4
+        "#]]
+        .assert_eq(&person.types_exactly(&words).await.settled());
         words = vec!["__complete", "status", "-n", "relocation-te"];
         assert!(person.types_exactly(&words).await.out.contains(&namespace));
 
@@ -140,8 +186,17 @@ async fn names_steps_and_failures_are_completed_from_the_cluster() {
             let script = person.types_exactly(&["completion", shell]).await.succeeded().out;
             assert!(script.contains("KUBECTL_RELOCATION_COMPLETE"), "{script}");
         }
-        person.types_exactly(&["completion", "kubectl"]).await.shows(expect![[""]]);
-        person.types_exactly(&["completion", "cmd"]).await.shows(expect![[""]]);
+        person.types_exactly(&["completion", "kubectl"]).await.shows(expect![[r##"
+            #!/bin/sh
+            exec kubectl-relocation __complete "$@"
+        "##]]);
+        person.types_exactly(&["completion", "cmd"]).await.shows(expect![[r#"
+            error: invalid value 'cmd' for '<SHELL>'
+              [possible values: kubectl, bash, zsh, fish, powershell, elvish]
+
+            For more information, try '--help'.
+            exit code 1
+        "#]]);
     })
     .await;
 }

@@ -103,7 +103,7 @@ impl CreateArguments {
     /// Makes it.
     pub async fn run(&self, session: &Session) -> Result<Outcome, Error> {
         let mut objects = match (&self.name, &self.file) {
-            (_, Some(file)) => self.read(file)?,
+            (_, Some(file)) => Self::read(file)?,
             (Some(name), None) => vec![self.fields.object(name)],
             (None, None) => return Err(Error::Usage("name the new relocation, or a file with -f".to_owned())),
         };
@@ -131,7 +131,7 @@ impl CreateArguments {
         }
     }
 
-    fn read(&self, file: &std::path::Path) -> Result<Vec<Value>, Error> {
+    fn read(file: &std::path::Path) -> Result<Vec<Value>, Error> {
         let objects = manifest::read(file)?;
         let (relocations, others): (Vec<Value>, Vec<Value>) =
             objects.into_iter().partition(|object| object["kind"] == "Relocation");
@@ -158,7 +158,7 @@ impl CreateArguments {
             )));
         }
         let Written::Stored(created) = create(cluster, object, self.after.mode()).await? else {
-            return Err(taken(&name));
+            return Err(taken(&name, &session.repeated_flags()));
         };
         let relocation = &created.object;
         let name = relocation.name_any();

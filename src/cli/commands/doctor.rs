@@ -144,8 +144,7 @@ impl DoctorArguments {
             session.print(&checks.iter().map(line).collect::<String>())?;
             session.remark(&match problems {
                 0 => "nothing is wrong".to_owned(),
-                1 => "1 problem".to_owned(),
-                many => format!("{many} problems"),
+                many => counted(many, "problem"),
             });
         }
         Ok(if problems == 0 { Outcome::Done } else { Outcome::Error })
@@ -377,8 +376,8 @@ async fn operator(cluster: &Cluster, now: Timestamp) -> Vec<Check> {
 async fn leader(cluster: &Cluster, deployment: &Deployment, now: Timestamp) -> Option<Check> {
     let (namespace, name) = (deployment.namespace()?, deployment.name_any());
     let template = deployment.spec.as_ref()?.template.spec.as_ref()?;
-    let words = template.containers.iter().flat_map(|container| container.args.iter().flatten());
-    let given = words.filter_map(|word| word.strip_prefix("--lease-name=")).next().map(str::to_owned);
+    let mut words = template.containers.iter().flat_map(|container| container.args.iter().flatten());
+    let given = words.find_map(|word| word.strip_prefix("--lease-name=")).map(str::to_owned);
     let elects = given.is_some();
     let api: Api<Lease> = Api::namespaced(cluster.client(), &namespace);
     let lease = match cluster.within(api.get_opt(&given.unwrap_or(name))).await {
@@ -417,7 +416,12 @@ async fn answers(cluster: &Cluster, now: Timestamp) -> Vec<Check> {
     let unanswered: Vec<String> =
         relocations.iter().filter(|relocation| is_unanswered(relocation, now)).map(place_of).collect();
     checks.push(if unanswered.is_empty() {
-        check("answers", Finding::Ok, format!("{} relocations, each request is answered", relocations.len()), None)
+        check(
+            "answers",
+            Finding::Ok,
+            format!("each request is answered, of {}", counted(relocations.len(), "relocation")),
+            None,
+        )
     } else {
         let text = format!("nobody answers {}", some(&unanswered));
         check(
@@ -428,7 +432,7 @@ async fn answers(cluster: &Cluster, now: Timestamp) -> Vec<Check> {
         )
     });
     if unreadable > 0 {
-        let text = format!("{unreadable} relocations were written by a newer version");
+        let text = format!("{} written by a newer version", counted(unreadable, "relocation"));
         checks.push(check("answers", Finding::Problem, text, Some("update the plugin")));
     }
     checks
@@ -476,8 +480,11 @@ async fn plans(cluster: &Cluster) -> Vec<Check> {
         checks.push(check("plans", Finding::Advice, text, None));
     }
     if checks.is_empty() {
-        let text =
-            if plans.is_empty() { "there is none".to_owned() } else { format!("{} plans, all accepted", plans.len()) };
+        let text = if plans.is_empty() {
+            "there is none".to_owned()
+        } else {
+            format!("{}, all accepted", counted(plans.len(), "plan"))
+        };
         checks.push(check("plans", Finding::Ok, text, None));
     }
     checks
@@ -535,6 +542,10 @@ fn explain(cluster: &Cluster, verb: &'static str, resource: &str, error: kube::E
 
 fn place_of<K: kube::Resource>(object: &K) -> String {
     format!("{}/{}", object.meta().namespace.clone().unwrap_or_default(), object.name_any())
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn some(names: &[String]) -> String {

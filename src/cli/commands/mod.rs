@@ -64,7 +64,7 @@ pub enum Command {
     /// Start a failed relocation over, as a new one
     Retry(retry::RetryArguments),
     /// Change fields of spec by their names in the API
-    Patch(patch::PatchArguments),
+    Patch(Box<patch::PatchArguments>),
     /// Check whether everything is there that relocations need, and say how to mend what is not
     Doctor(doctor::DoctorArguments),
     /// Write the script by which a shell completes names from the cluster
@@ -94,7 +94,7 @@ impl Command {
             Self::Recover(arguments) => arguments.run(session).await,
             Self::Retry(arguments) => arguments.run(session).await,
             Self::Patch(arguments) => arguments.run(session).await,
-            Self::Doctor(arguments) => arguments.run(session).await,
+            Self::Doctor(arguments) => Box::pin(arguments.run(session)).await,
             Self::Completion(arguments) => arguments.run(session),
             Self::Version(arguments) => arguments.run(session).await,
         }

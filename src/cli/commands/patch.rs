@@ -79,6 +79,27 @@ struct FieldArguments {
     /// What Ready=True means: whensucceeded or whenaccepted
     #[arg(long, value_name = "WORD", value_parser = read_word::<Readiness>)]
     readiness: Option<Field>,
+    #[command(flatten)]
+    settled: SettledArguments,
+}
+
+/// The fields that never change, for whoever tries them.
+#[derive(Args, Clone, Debug, Default)]
+struct SettledArguments {
+    #[arg(long = "planRef", alias = "plan", hide = true, value_parser = refuse_settled)]
+    plan_ref: Option<Field>,
+    #[arg(long, hide = true, value_parser = refuse_settled)]
+    owner: Option<Field>,
+    #[arg(long, hide = true, value_parser = refuse_settled)]
+    provenance: Option<Field>,
+    #[arg(long, hide = true, value_parser = refuse_settled)]
+    items: Option<Field>,
+    #[arg(long, hide = true, value_parser = refuse_settled)]
+    uuid: Option<Field>,
+    #[arg(long = "retryOf", hide = true, value_parser = refuse_settled)]
+    retry_of: Option<Field>,
+    #[arg(long, hide = true, value_parser = refuse_settled)]
+    mutex: Option<Field>,
 }
 
 /// The value of a field; null clears it.
@@ -125,6 +146,7 @@ impl FieldArguments {
             active_deadline_seconds,
             cleanup_seconds_after_finished,
             readiness,
+            settled: _,
         } = self;
         let fields = [
             ("pauseAtStep", pause_at_step),
@@ -213,9 +235,10 @@ fn goal(seen: &Seen<'_>, wanted: &Map<String, Value>) -> Goal {
     let sets = |field: &str| wanted.get(field).is_some_and(|value| !value.is_null());
     if wanted.get("desiredState") == Some(&json!(DesiredState::Suspended)) || sets("pauseAtStep") {
         Goal::Paused
-    } else if sets("cancelAtStep") || wanted.get("desiredState") == Some(&json!(DesiredState::Aborted)) {
-        Goal::Finished
-    } else if seen.status.has_ended() && !sets("recover") {
+    } else if sets("cancelAtStep")
+        || wanted.get("desiredState") == Some(&json!(DesiredState::Aborted))
+        || seen.status.has_ended() && !sets("recover")
+    {
         Goal::Finished
     } else {
         Goal::Succeeded
@@ -226,12 +249,17 @@ fn cleared(text: &str) -> Option<Field> {
     (text.is_empty() || text == "null").then_some(Field(Value::Null))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "clap reads every value by a function that may fail")]
 fn read_text(text: &str) -> Result<Field, String> {
     Ok(cleared(text).unwrap_or_else(|| Field(text.into())))
 }
 
 fn read_step(text: &str) -> Result<Field, String> {
     cleared(text).map_or_else(|| read_stoppable_step(text).map(|step| Field(json!(step))), Ok)
+}
+
+fn refuse_settled(_: &str) -> Result<Field, String> {
+    Err("this field never changes; make a new one with: kubectl relocation create".to_owned())
 }
 
 fn read_number(text: &str) -> Result<Field, String> {
@@ -446,9 +474,9 @@ mod tests {
         let settled = ["planRef", "owner", "provenance", "items", "uuid", "retryOf", "mutex"];
         let schema = serde_json::to_value(schemars::schema_for!(crate::api::RelocationSpec)).unwrap();
         let command = <Line as clap::CommandFactory>::command();
-        let flags: Vec<&str> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
         for field in schema["properties"].as_object().unwrap().keys() {
-            assert_eq!(flags.contains(&field.as_str()), !settled.contains(&field.as_str()), "{field}");
+            let flag = command.get_arguments().find(|argument| argument.get_long() == Some(field)).expect(field);
+            assert_eq!(flag.is_hide_set(), settled.contains(&field.as_str()), "{field}");
         }
     }
 }

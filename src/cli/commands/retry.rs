@@ -56,7 +56,7 @@ impl RetryArguments {
             let created = match create(&cluster, &new, self.after.mode()).await? {
                 Written::Stored(created) => created,
                 Written::Conflict if self.new_name.is_none() => continue,
-                Written::Conflict => return Err(taken(&name)),
+                Written::Conflict => return Err(taken(&name, &flags)),
             };
             let says = format!("{name} starts {} over", self.name);
             if self.after.dry_run.is_some() {
@@ -80,9 +80,9 @@ impl RetryArguments {
 }
 
 /// The sentence for a name that is taken.
-pub(super) fn taken(name: &str) -> Error {
+pub(super) fn taken(name: &str, flags: &str) -> Error {
     Error::Usage(format!(
-        "there is a relocation {name:?} already; choose another name, or look at that one with: kubectl relocation status {name}"
+        "there is a relocation {name:?} already; choose another name, or look at that one with: kubectl relocation status {name}{flags}"
     ))
 }
 
@@ -145,6 +145,7 @@ mod tests {
     use super::super::super::acting::tests::{failed, paused, relocation};
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "a row of a table is written where it is handed over")]
     fn check(spec: Value, status: Value, expected: Expect) {
         let old = relocation(&spec, &status);
         let new = retry(&Seen::new(&old, " -n eu"), "acme-2", None);
