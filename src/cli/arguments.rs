@@ -62,8 +62,8 @@ pub(super) struct GlobalArguments {
     /// How long the API server may take for one answer, such as 5s or 2m; 0 means for ever
     #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
     pub request_timeout: Duration,
-    /// When to use colours; NO_COLOR turns auto into never
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    /// When to use colours: auto, always or never; NO_COLOR turns auto into never
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = true)]
     pub color: ColorChoice,
 }
 

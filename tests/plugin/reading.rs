@@ -491,7 +491,10 @@ async fn logs_of_all_attempts_are_printed_with_their_task_and_followed_to_the_en
         "#]]);
         let json = person.types("logs acme -o json --task run --attempt 2").await.succeeded();
         assert!(json.out.starts_with(r#"{"step":"UPLOADING","task":"run","attempt":2,"pod":"acme-"#), "{}", json.out);
-        person.types("logs acme -o name --step uploading").await.shows(expect![[""]]);
+        person.types("logs acme -o name --step uploading").await.shows(expect![[r#"
+            pod/acme-JOB-POD
+            pod/acme-JOB-POD
+        "#]]);
         person.types("logs acme --task runn").await.shows(expect![[r#"
             error: no pod of acme belongs to a task "runn"; did you mean run?
             exit code 1
