@@ -26,7 +26,15 @@ EXAMPLES
   kubectl relocation unpause acme             let it go on
   kubectl relocation explain acme             why it is where it is
 
-kubectl relocation COMMAND --help shows the flags and examples of a command."
+kubectl relocation COMMAND --help shows the flags and examples of a command.
+
+EXIT CODES
+  0  done                                      5  nothing of that name
+  1  an error without a code of its own        6  you may not do this
+  2  wait: the relocation has failed           7  no API server: no kubeconfig, no context, no answer
+  3  wait: it was cancelled or aborted         8  the cluster has no kinds of relocation.dev
+  4  wait: it has paused before its end        9  the API server refused the change
+  124  out of time                           130  interrupted"
 )]
 pub struct Arguments {
     /// Flags of every command.

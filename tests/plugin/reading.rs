@@ -161,6 +161,23 @@ async fn the_status_of_a_paused_one_says_by_what_it_is_held_and_how_it_goes_on()
 }
 
 #[tokio::test]
+async fn a_look_costs_few_requests() {
+    run(async |scenario| {
+        paused_by_the_plan(scenario).await;
+        let gate = Gate::open(&scenario.client).await;
+        let person = Person::of(scenario).with_kubeconfig(gate.kubeconfig());
+        let mut calls = gate.calls();
+        for (command, at_most) in [("list", 1), ("status acme", 5), ("history acme", 1), ("artifacts acme", 2)] {
+            person.types(command).await.succeeded();
+            let made = gate.calls() - calls;
+            assert!(made <= at_most, "{command} makes {made} requests");
+            calls = gate.calls();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn colours_come_when_they_are_asked_for_and_go_into_no_pipe() {
     run(async |scenario| {
         paused_by_the_plan(scenario).await;
