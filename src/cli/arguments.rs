@@ -26,7 +26,15 @@ EXAMPLES
   kubectl relocation unpause acme             let it go on
   kubectl relocation explain acme             why it is where it is
 
-kubectl relocation COMMAND --help shows the flags and examples of a command."
+kubectl relocation COMMAND --help shows the flags and examples of a command.
+
+EXIT CODES
+  0  done                                      5  nothing of that name
+  1  an error without a code of its own        6  you may not do this
+  2  wait: the relocation has failed           7  no API server: no kubeconfig, no context, no answer
+  3  wait: it was cancelled or aborted         8  the cluster has no kinds of relocation.dev
+  4  wait: it has paused before its end        9  the API server refused the change
+  124  out of time                           130  interrupted"
 )]
 pub struct Arguments {
     /// Flags of every command.
@@ -62,8 +70,8 @@ pub(super) struct GlobalArguments {
     /// How long the API server may take for one answer, such as 5s or 2m; 0 means for ever
     #[arg(long, global = true, value_name = "TIME", default_value = "30s", value_parser = read_duration)]
     pub request_timeout: Duration,
-    /// When to use colours; NO_COLOR turns auto into never
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    /// When to use colours: auto, always or never; NO_COLOR turns auto into never
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", hide_possible_values = true)]
     pub color: ColorChoice,
 }
 

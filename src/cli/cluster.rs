@@ -251,6 +251,13 @@ impl Cluster {
         let address = self.address.clone();
         match status.code {
             401 => Error::Unauthorized { address, why: status.message },
+            // It is not the request that is refused, but to make it as somebody else.
+            403 if status.message.contains("cannot impersonate") => Error::Forbidden {
+                verb: "impersonate",
+                resource: "users and groups".to_owned(),
+                place: "in this cluster".to_owned(),
+                why: who(&status.message),
+            },
             403 => Error::Forbidden {
                 verb,
                 resource: resource.to_owned(),
@@ -329,6 +336,20 @@ mod tests {
         let message = r#"relocations.relocation.dev is forbidden: User "jane" cannot list resource "relocations" in API group "relocation.dev" in the namespace "default""#;
         assert_eq!(who(message), r#"you are the user "jane""#);
         assert_eq!(who("no"), "no");
+    }
+
+    #[test]
+    fn one_object_of_a_newer_version_spoils_no_list() {
+        let list = r#"{"items":[
+            {"metadata":{"name":"old"},"spec":{"planRef":{"name":"p"},"owner":"o"}},
+            {"metadata":{"name":"new"},"spec":{"planRef":{"name":"p"},"owner":"o","autoPause":"Perhaps"}}
+        ]}"#;
+        let listed: Listed = serde_json::from_str(list).unwrap();
+        let (read, unreadable) = listed.typed::<Relocation>();
+        assert_eq!((read.len(), unreadable), (1, 1));
+        let sent = listed.sent::<Relocation>();
+        assert_eq!(sent[1]["spec"]["autoPause"], "Perhaps");
+        assert_eq!(sent[1]["kind"], "Relocation");
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub enum Error {
     },
     /// The object was written by a newer version.
     #[error(
-        "cannot read the {kind} {name:?}, which a newer version may have written: {why}; update the plugin, or look at it with -o yaml"
+        "cannot read the {kind} {name:?}, which a newer version may have written: {why}; update the plugin, or look at it with: kubectl get -o yaml"
     )]
     Unreadable {
         /// The kind in words.

@@ -5,7 +5,9 @@
 
 use serde::Serialize;
 
-use crate::api::{AutoPause, DesiredState, FailureReason, Relocation, RelocationStatus, StatusValue, Step};
+use crate::api::{
+    AutoPause, DesiredState, FailureReason, PauseReason, Relocation, RelocationStatus, StatusValue, Step,
+};
 
 /// Something that people may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -64,12 +66,13 @@ pub(super) fn legal(relocation: &Relocation, flags: &str) -> Vec<Offer> {
             cancels(&mut offers, relocation, &status);
             offers.add(Action::Abort, "abort", "", "end now");
         }
-        (Some(StatusValue::Pause), DesiredState::Active) => {
+        (Some(StatusValue::Pause), DesiredState::Active) if !is_suspended(&status) => {
             unpauses(&mut offers, &status);
             cancels(&mut offers, relocation, &status);
             offers.add(Action::Abort, "abort", "", "end now");
         }
-        (Some(StatusValue::Pending | StatusValue::InProgress) | None, DesiredState::Active) => {
+        // What was suspended and is active again goes on in a moment.
+        (Some(StatusValue::Pending | StatusValue::InProgress | StatusValue::Pause) | None, DesiredState::Active) => {
             pauses(&mut offers, relocation, &status);
             cancels(&mut offers, relocation, &status);
             offers.add(Action::Suspend, "suspend", "", "stop the running work now, keep step, task and attempt");
@@ -90,6 +93,10 @@ pub(super) fn next_fence(relocation: &Relocation) -> Option<Step> {
     let automatic = status.auto_pause_at_step.filter(|_| relocation.spec.auto_pause == AutoPause::Honour);
     let fences = [relocation.spec.pause_at_step, automatic].into_iter().flatten();
     fences.filter(|step| !status.is_behind(*step)).min()
+}
+
+fn is_suspended(status: &RelocationStatus) -> bool {
+    status.pause.as_ref().is_some_and(|pause| pause.reason == PauseReason::Suspended)
 }
 
 struct Offers<'a> {
@@ -302,6 +309,18 @@ mod tests {
             expect![[r#"
                 resume acme: go on with the work that was stopped
                 cancel acme --at-step POSTPROCESSING: end instead of entering POSTPROCESSING
+                abort acme: end now
+            "#]],
+        );
+    }
+
+    #[test]
+    fn what_was_just_resumed_needs_no_unpause() {
+        check(
+            json!({}),
+            json!({ "status": "PAUSE", "step": "NOTIFYING", "entered": true, "pause": pause("NOTIFYING", "Suspended") }),
+            expect![[r#"
+                suspend acme: stop the running work now, keep step, task and attempt
                 abort acme: end now
             "#]],
         );

@@ -165,12 +165,14 @@ fn tree(view: &View, canvas: Canvas) -> String {
         let padding = " ".repeat(names - row.width() + 2);
         let age = format!("{:<AGE_WIDTH$}", row.age);
         let room = canvas.width.map(|width| width.saturating_sub(names + 2 + AGE_WIDTH));
+        // What waits for a person, or has failed, is not beside the point.
+        let info_style = if row.style == WAITING || row.style == BAD { Style::new() } else { FAINT };
         let line = format!(
             "{}{} {}{padding}{age}{}",
             styled(&row.branch, FAINT),
             styled(row.symbol, row.style),
             row.name,
-            styled(&cut(&row.info, room), FAINT)
+            styled(&cut(&row.info, room), info_style)
         );
         text.push_str(line.trim_end());
         text.push('\n');

@@ -263,6 +263,10 @@ async fn who_may_only_read_relocations_sees_them_and_is_told_what_else_there_is(
             error: you may not get artifactindices.relocation.dev in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb get on artifactindices.relocation.dev
             exit code 6
         "#]]);
+        person.types("list --as jane").await.shows(expect![[r#"
+            error: you may not impersonate users and groups in this cluster: you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb impersonate on users and groups
+            exit code 6
+        "#]]);
         let all = person.types_exactly(&["list", "-A"]).await;
         all.shows(expect![[r#"
             error: you may not list relocations.relocation.dev in all namespaces: you are the user "system:serviceaccount:NAMESPACE:reader"; ask whoever gives permissions for this cluster for the verb list on relocations.relocation.dev

@@ -161,6 +161,23 @@ async fn the_status_of_a_paused_one_says_by_what_it_is_held_and_how_it_goes_on()
 }
 
 #[tokio::test]
+async fn a_look_costs_few_requests() {
+    run(async |scenario| {
+        paused_by_the_plan(scenario).await;
+        let gate = Gate::open(&scenario.client).await;
+        let person = Person::of(scenario).with_kubeconfig(gate.kubeconfig());
+        let mut calls = gate.calls();
+        for (command, at_most) in [("list", 1), ("status acme", 5), ("history acme", 1), ("artifacts acme", 2)] {
+            person.types(command).await.succeeded();
+            let made = gate.calls() - calls;
+            assert!(made <= at_most, "{command} makes {made} requests");
+            calls = gate.calls();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn colours_come_when_they_are_asked_for_and_go_into_no_pipe() {
     run(async |scenario| {
         paused_by_the_plan(scenario).await;
@@ -491,7 +508,10 @@ async fn logs_of_all_attempts_are_printed_with_their_task_and_followed_to_the_en
         "#]]);
         let json = person.types("logs acme -o json --task run --attempt 2").await.succeeded();
         assert!(json.out.starts_with(r#"{"step":"UPLOADING","task":"run","attempt":2,"pod":"acme-"#), "{}", json.out);
-        person.types("logs acme -o name --step uploading").await.shows(expect![[""]]);
+        person.types("logs acme -o name --step uploading").await.shows(expect![[r#"
+            pod/acme-JOB-POD
+            pod/acme-JOB-POD
+        "#]]);
         person.types("logs acme --task runn").await.shows(expect![[r#"
             error: no pod of acme belongs to a task "runn"; did you mean run?
             exit code 1
