@@ -340,7 +340,7 @@ async fn a_retry_starts_over_with_the_same_under_the_next_name() {
             not stored: acme-3 starts acme over
         "#]]);
         person.types("retry acme --name acme-2").await.shows(expect![[r#"
-            error: there is a relocation "acme-2" already; choose another name, or look at that one with: kubectl relocation status acme-2
+            error: there is a relocation "acme-2" already; choose another name, or look at that one with: kubectl relocation status acme-2 -n NAMESPACE
             exit code 1
         "#]]);
         person.types("retry acme --reason again").await.shows(expect![[r#"
@@ -408,11 +408,7 @@ async fn patch_takes_the_fields_by_their_names_in_any_case_of_the_values() {
             exit code 1
         "#]]);
         person.types("patch acme --owner=other").await.shows(expect![[r#"
-            error: unexpected argument '--owner' found
-
-              tip: to pass '--owner' as a value, use '-- --owner'
-
-            Usage: kubectl relocation patch [OPTIONS] NAME --FIELD=VALUE...
+            error: invalid value 'other' for '--owner <OWNER>': this field never changes; make a new one with: kubectl relocation create
 
             For more information, try '--help'.
             exit code 1
@@ -457,9 +453,11 @@ async fn whoever_was_faster_is_decided_on_anew() {
         let meanwhile = async {
             let first = scenario.next_held(&mut held).await;
             scenario.patch_spec("acme", json!({ "pauseAtStep": "NOTIFYING" })).await.expect("somebody is faster");
+            scenario.wait_until_answered("acme").await;
             first.pass();
             let second = scenario.next_held(&mut held).await;
             assert_eq!(spec(scenario, "acme").await["pauseAtStep"], "NOTIFYING", "the first one was not stored");
+            drop(held);
             second.pass();
         };
         let (answer, ()) = tokio::join!(typed, meanwhile);
@@ -503,6 +501,10 @@ async fn who_may_only_read_is_told_what_is_missing_for_the_rest() {
             exit code 6
         "#]]);
         person.types("wait acme --for step=validating").await.succeeded();
+        let rules = json!([{ "apiGroups": ["relocation.dev"], "resources": ["relocations"], "verbs": ["get"] }]);
+        let other = account(scenario, "peeker", rules).await;
+        person.clone().with_kubeconfig(&other).types("wait acme").await.shows(expect![[""]]);
+        std::fs::remove_file(&other).expect("it is there");
         std::fs::remove_file(&kubeconfig).expect("it is there");
     })
     .await;
@@ -520,7 +522,15 @@ async fn what_a_policy_refuses_is_shown_in_its_own_words() {
         });
         gate.answer(|asked| asked.method == "PATCH", StatusCode::FORBIDDEN, &refusal.to_string());
         let person = Person::of(scenario).with_kubeconfig(gate.kubeconfig());
-        person.types("abort acme").await.shows(expect![[""]]);
+        person.types("abort acme").await.shows(expect![[r#"
+            error: relocations.relocation.dev "acme" is forbidden: ValidatingAdmissionPolicy 'relocation-verbs' with binding 'relocation-verbs' denied request: aborting needs the verb abort on relocations.relocation.dev, which jane lacks
+            possible now:
+              kubectl relocation pause acme --at-step IMPORTING -n NAMESPACE  stop before IMPORTING
+              kubectl relocation cancel acme --at-step IMPORTING -n NAMESPACE  end instead of entering IMPORTING
+              kubectl relocation suspend acme -n NAMESPACE  stop the running work now, keep step, task and attempt
+              kubectl relocation abort acme -n NAMESPACE  end now
+            exit code 9
+        "#]]);
     })
     .await;
 }

@@ -46,7 +46,7 @@ async fn one_is_made_by_flags() {
             (vec!["wiki".to_owned(), "shop".to_owned()], Some(Step::Importing))
         );
         person.types("create acme --plan plan --owner acme").await.shows(expect![[r#"
-            error: there is a relocation "acme" already; choose another name, or look at that one with: kubectl relocation status acme
+            error: there is a relocation "acme" already; choose another name, or look at that one with: kubectl relocation status acme -n NAMESPACE
             exit code 1
         "#]]);
         person.types("create Acme --plan plan --owner acme").await.shows(expect![[r#"

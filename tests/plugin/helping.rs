@@ -39,8 +39,8 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
             ok: relocation.dev/v1alpha1 is installed, and is what this program was made for
             ok: you may read all that is shown
             ok: you may do everything with relocations
-            ok: 1 relocations, each request is answered
-            ok: 1 plans, all accepted
+            ok: each request is answered, of 1 relocation
+            ok: 1 plan, all accepted
         "#]]
         .assert_eq(&seen.concat());
 
@@ -152,16 +152,17 @@ async fn names_steps_and_failures_are_completed_from_the_cluster() {
         "#]]
         .assert_eq(&completes("recover", "fa").await);
         expect![[r#"
+            plan
             :4
         "#]]
         .assert_eq(&completes("create globex --owner globex --plan", "").await);
         expect![[r#"
+            paused
             :4
         "#]]
         .assert_eq(&completes("list --owner", "p").await);
         let mut words = vec!["__complete", "unpause", "-n", &namespace, "paused", "--until-step", ""];
         expect![[r#"
-            IMPORTING
             POSTPROCESSING
             NOTIFYING
             :4

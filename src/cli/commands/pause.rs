@@ -182,7 +182,15 @@ mod tests {
 
     #[test]
     fn a_cancel_that_comes_first_is_named() {
-        check(json!({ "cancelAtStep": "IMPORTING" }), running("VALIDATING"), None, expect![[""]]);
+        check(
+            json!({ "cancelAtStep": "IMPORTING" }),
+            running("VALIDATING"),
+            None,
+            expect![[r#"
+            {"pauseAtStep":"IMPORTING"}
+            acme pauses before IMPORTING; it is IN_PROGRESS at VALIDATING
+            note: it ends before IMPORTING as it was asked to, and never comes there; take that back with: kubectl relocation cancel acme --withdraw"#]],
+        );
     }
 
     #[test]

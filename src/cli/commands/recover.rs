@@ -189,9 +189,9 @@ mod tests {
             failed("IMPORTING", "Cancelled", false),
             None,
             expect![[r#"
-            {"recover":"IMPORTING-1-0badcafe","cancelAtStep":null}
-            acme goes on before IMPORTING (failure IMPORTING-1-0badcafe)
-            note: cancelAtStep IMPORTING is withdrawn"#]],
+                {"recover":"IMPORTING-1-0badcafe","cancelAtStep":null}
+                acme goes on with IMPORTING (failure IMPORTING-1-0badcafe)
+                note: cancelAtStep IMPORTING is withdrawn"#]],
         );
         // A cancel on a step that was entered stands in nobody's way.
         check(
@@ -229,9 +229,9 @@ mod tests {
             automatic,
             None,
             expect![[r#"
-            {"recover":"IMPORTING-1-0badcafe","cancelAtStep":null}
-            acme goes on before IMPORTING and pauses before IMPORTING (failure IMPORTING-1-0badcafe)
-            note: cancelAtStep IMPORTING is withdrawn"#]],
+                {"recover":"IMPORTING-1-0badcafe","cancelAtStep":null}
+                acme comes back and pauses before IMPORTING (failure IMPORTING-1-0badcafe)
+                note: cancelAtStep IMPORTING is withdrawn"#]],
         );
     }
 

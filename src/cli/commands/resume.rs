@@ -57,7 +57,7 @@ fn resume(seen: &Seen<'_>) -> Verdict {
         ),
         (_, None) => (format!("{name} goes on where it was suspended"), None),
     };
-    let goal = if fenced.is_some() { Goal::Paused } else { Goal::Succeeded };
+    let goal = if next_fence(seen.relocation).is_some() { Goal::Paused } else { Goal::Succeeded };
     Ok(Decision::change(json!({ "desiredState": DesiredState::Active }), says, goal).noting(note))
 }
 
