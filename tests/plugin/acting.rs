@@ -503,7 +503,11 @@ async fn who_may_only_read_is_told_what_is_missing_for_the_rest() {
         person.types("wait acme --for step=validating").await.succeeded();
         let rules = json!([{ "apiGroups": ["relocation.dev"], "resources": ["relocations"], "verbs": ["get"] }]);
         let other = account(scenario, "peeker", rules).await;
-        person.clone().with_kubeconfig(&other).types("wait acme").await.shows(expect![[""]]);
+        person.clone().with_kubeconfig(&other).types("wait acme").await.shows(expect![[r#"
+            TIME IN_PROGRESS VALIDATING: VALIDATING/run runs, attempt 1 of 2, as Job acme-JOB
+            error: you may not watch relocations.relocation.dev in the namespace "NAMESPACE": you are the user "system:serviceaccount:NAMESPACE:peeker"; ask whoever gives permissions for this cluster for the verb watch on relocations.relocation.dev
+            exit code 6
+        "#]]);
         std::fs::remove_file(&other).expect("it is there");
         std::fs::remove_file(&kubeconfig).expect("it is there");
     })
