@@ -295,7 +295,6 @@ pub(super) mod tests {
     }
 
     /// A row of a table: what is decided on such a relocation.
-    #[expect(clippy::needless_pass_by_value, reason = "a row of a table is written where it is handed over")]
     pub fn check(spec: Value, status: Value, decide: impl Fn(&Seen<'_>) -> Verdict, expected: Expect) {
         let relocation = relocation(&spec, &status);
         let text = match decide(&Seen::new(&relocation, "")) {

@@ -13,6 +13,10 @@
     clippy::format_collect,
     reason = "a text for people has a few kilobytes and is written once; it reads better like this"
 )]
+#![cfg_attr(
+    test,
+    allow(clippy::needless_pass_by_value, reason = "a row of a table is written where it is handed over")
+)]
 
 mod acting;
 mod ages;

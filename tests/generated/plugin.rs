@@ -90,8 +90,7 @@ fn flags<'a>(text: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
     for argument in arguments {
         let short = argument.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
         let takes = argument.get_action().takes_values();
-        let value =
-            argument.get_value_names().unwrap_or_default().iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let value = argument.get_value_names().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>();
         let value = if takes && !value.is_empty() { value.join(" ") } else { String::new() };
         let name = match argument.get_long() {
             Some(long) if value.is_empty() => format!("{short}`--{long}`"),
@@ -114,7 +113,7 @@ fn the_krew_manifest_says_what_the_command_line_says() {
     let about = command.get_about().expect("it says what it is").to_string();
     let short: String = about.split(", and act").next().unwrap_or(&about).to_owned();
     assert!(short.len() <= 100, "krew shows it in a table: {short}");
-    let commands: String = shown(&command)
+    let commands: Vec<String> = shown(&command)
         .map(|command| format!("    {:11} {}\n", command.get_name(), command.get_about().expect("about")))
         .collect();
     let manifest = format!(
@@ -122,10 +121,11 @@ fn the_krew_manifest_says_what_the_command_line_says() {
          apiVersion: krew.googlecontainertools.github.com/v1alpha2\n\
          kind: Plugin\n\
          metadata:\n  name: relocation\n\
-         spec:\n  version: v{}\n  homepage: HOMEPAGE\n  shortDescription: {short}\n  description: |\n    {about}.\n\n{commands}  \
+         spec:\n  version: v{}\n  homepage: HOMEPAGE\n  shortDescription: {short}\n  description: |\n    {about}.\n\n{}  \
          caveats: |\n    It works with the relocation operator: kubectl relocation doctor says whether that is there.\n    \
          To complete names of relocations: kubectl relocation completion --help\n  platforms:\n",
         env!("CARGO_PKG_VERSION"),
+        commands.concat(),
     );
     expect_file!["../../deploy/krew/head.yaml"].assert_eq(&manifest);
 }
@@ -150,8 +150,8 @@ fn the_krew_manifest_of_a_release_names_each_archive_with_its_digest() {
     assert_eq!(platforms[1]["selector"]["matchLabels"], serde_json::json!({ "os": "linux", "arch": "amd64" }));
     assert_eq!(platforms[1]["uri"], format!("{base}/kubectl-relocation_linux_amd64.tar.gz"));
     // The digest of the text "linux_amd64".
-    let digest: String =
+    let digest: Vec<String> =
         <sha2::Sha256 as sha2::Digest>::digest("linux_amd64").iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(platforms[1]["sha256"], digest);
+    assert_eq!(platforms[1]["sha256"], digest.concat());
     assert_eq!(platforms[1]["bin"], "kubectl-relocation");
 }

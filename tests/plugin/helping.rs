@@ -16,7 +16,8 @@ fn found(checks: &str, about: &str) -> String {
     let checks: Value = serde_json::from_str(checks).expect("JSON");
     let about = checks.as_array().expect("a list").iter().filter(|check| check["about"] == about);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    about.map(|check| format!("{}: {}\n", text(&check["finding"]), text(&check["text"]))).collect()
+    let lines = about.map(|check| format!("{}: {}\n", text(&check["finding"]), text(&check["text"])));
+    lines.collect::<Vec<_>>().concat()
 }
 
 async fn doctor(person: &Person) -> String {

@@ -145,7 +145,6 @@ mod tests {
     use super::super::super::acting::tests::{failed, paused, relocation};
     use super::*;
 
-    #[expect(clippy::needless_pass_by_value, reason = "a row of a table is written where it is handed over")]
     fn check(spec: Value, status: Value, expected: Expect) {
         let old = relocation(&spec, &status);
         let new = retry(&Seen::new(&old, " -n eu"), "acme-2", None);
