@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test --test generated` writes them anew.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,8 @@ fn the_man_pages_are_those_of_the_command_line() {
     clap_mangen::generate_to(Arguments::command(), &fresh).expect("man pages");
     let stored = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/man");
     let _ = std::fs::create_dir_all(&stored);
-    let pages = files_of(&fresh);
+    let pages: BTreeMap<String, String> =
+        files_of(&fresh).into_iter().map(|(name, page)| (name, with_examples(&page))).collect();
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         for name in files_of(&stored).keys().filter(|name| !pages.contains_key(*name)) {
             std::fs::remove_file(stored.join(name)).expect("an old page");
@@ -41,6 +43,16 @@ fn the_man_pages_are_those_of_the_command_line() {
     }
     let is_current = pages == files_of(&stored);
     assert!(is_current, "docs/man is out of date: run `UPDATE_EXPECT=1 cargo test --test generated`");
+}
+
+/// The examples under a heading of their own and line by line, where the generator has a section for anything.
+fn with_examples(page: &str) -> String {
+    let Some((before, examples)) = page.split_once(".SH EXTRA\nEXAMPLES\n") else { return page.to_owned() };
+    let (examples, after) = match examples.find("\n.SH ") {
+        Some(end) => examples.split_at(end + 1),
+        None => (examples, ""),
+    };
+    format!("{before}.SH EXAMPLES\n.nf\n{}\n.fi\n{after}", examples.trim_end())
 }
 
 #[test]
@@ -100,7 +112,7 @@ fn flags<'a>(text: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         let known: Vec<String> =
             argument.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
-        let known = if known.is_empty() || !takes { String::new() } else { format!(": {}", known.join(", ")) };
+        let known = if known.is_empty() || !takes || argument.is_hide_possible_values_set() { String::new() } else { format!(": {}", known.join(", ")) };
         let default = argument.get_default_values().first().filter(|_| takes);
         let default = default.map(|value| format!("; default `{}`", value.to_string_lossy())).unwrap_or_default();
         writeln!(text, "| {name} | {}{known}{default} |", help.replace('|', "\\|")).expect("text");
