@@ -120,7 +120,7 @@ mod tests {
     async fn said(global: &GlobalArguments, home: &str) -> String {
         let home = home.to_owned();
         let variable = move |name: &str| (name == "HOME").then(|| home.clone());
-        connect(global, variable).await.map(|connection| connection.address).unwrap_or_else(|error| error.to_string())
+        connect(global, variable).await.map_or_else(|error| error.to_string(), |connection| connection.address)
     }
 
     const KUBECONFIG: &str = "apiVersion: v1\nkind: Config\n\
