@@ -6,7 +6,7 @@ use kube::api::DeleteParams;
 use relocation_operator::api::{StatusValue, Step};
 use serde_json::{Value, json};
 
-use crate::person::{Person, wait_for_event};
+use crate::person::{Person, wait_for_event, wait_for_free_locks};
 use crate::support::{Behaviour, Gate, Scenario, a_plan, a_relocation, a_template, on, run};
 
 /// A relocation that stands before IMPORTING because of the plan's automatic fence.
@@ -285,6 +285,7 @@ async fn the_status_of_a_failed_one_says_where_and_why_and_what_is_possible() {
         scenario.create(a_relocation("acme")).await;
         scenario.wait_for_failure("acme").await;
         wait_for_event(scenario, "acme", "Failed").await;
+        wait_for_free_locks(scenario).await;
         let person = Person::of(scenario);
         person.types("status acme").await.shows(expect![[r#"
             acme  FAILURE  plan plan, owner acme, AGE old, took AGE
@@ -589,13 +590,22 @@ async fn the_end_hook_and_the_retry_of_a_failed_one_are_shown() {
                 failure.is_some_and(|failure| failure.retried_by.is_some())
             })
             .await;
+        wait_for_free_locks(scenario).await;
         let person = Person::of(scenario);
         let status = person.types("status acme-2").await.succeeded().settled();
         assert!(status.contains("✔ when it has ended  AGE\n└─ ✔ on-end  AGE  done"), "{status}");
         let old = person.types("status acme").await.succeeded().settled();
         assert!(old.contains("; started over as acme-2"), "{old}");
         assert!(!old.contains("possible now"), "{old}");
-        person.types("explain acme-2").await.shows(expect![[""]]);
+        person.types("explain acme-2").await.shows(expect![[r#"
+            acme-2 is SUCCESS at COMPLETED: every step is done, since TIME (AGE ago)
+
+            plan  plan is accepted, in use as it was at generation 1
+            fence  none
+            lock  nobody holds the mutex "acme"
+            budget  AGE of AGE of work are used
+            retry  it starts acme over
+        "#]]);
     })
     .await;
 }
