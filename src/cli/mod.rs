@@ -15,7 +15,10 @@
 )]
 #![cfg_attr(
     test,
-    allow(clippy::needless_pass_by_value, reason = "a row of a table is written where it is handed over")
+    allow(
+        clippy::needless_pass_by_value,
+        reason = "a test writes its JSON and what it expects where it hands them over"
+    )
 )]
 
 mod acting;
@@ -95,4 +98,28 @@ fn answer_usage(error: &clap::Error, outside: Outside) -> ExitCode {
     // Nobody is left to be told that this failed.
     let _ = if is_wrong { err.write_all(text.as_bytes()) } else { out.write_all(text.as_bytes()) };
     ExitCode::from(if is_wrong { Outcome::Error.code() } else { Outcome::Done.code() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    fn sources(directory: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+    }
+
+    /// What the plugin says it has from the API alone; the judgement and the hands are none of its business.
+    #[test]
+    fn the_window_depends_on_the_words_alone() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli");
+        let sources = sources(&directory);
+        assert!(sources.len() > 20, "{sources:?}");
+        for path in sources {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for part in ["lifecycle", "operator", "mover"] {
+                assert!(!text.contains(&format!("crate::{part}")), "{} imports {part}", path.display());
+            }
+        }
+    }
 }

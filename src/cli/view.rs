@@ -263,6 +263,9 @@ fn tasks(
     let planned = planned.flat_map(|planned| &planned.tasks);
     let planned = planned.filter(|task| task.provenance.is_none_or(|wanted| wanted == provenance));
     let mut names: Vec<&str> = planned.map(|task| task.name.as_str()).collect();
+    if step == Step::Completed && plan.is_some_and(|plan| plan.on_end.is_some()) {
+        names.push(END_TASK);
+    }
     let started = record.map(|record| record.tasks.as_slice()).unwrap_or_default();
     for task in started {
         if !names.contains(&task.name.as_str()) {

@@ -112,7 +112,11 @@ fn flags<'a>(text: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
         let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
         let known: Vec<String> =
             argument.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
-        let known = if known.is_empty() || !takes || argument.is_hide_possible_values_set() { String::new() } else { format!(": {}", known.join(", ")) };
+        let known = if known.is_empty() || !takes || argument.is_hide_possible_values_set() {
+            String::new()
+        } else {
+            format!(": {}", known.join(", "))
+        };
         let default = argument.get_default_values().first().filter(|_| takes);
         let default = default.map(|value| format!("; default `{}`", value.to_string_lossy())).unwrap_or_default();
         writeln!(text, "| {name} | {}{known}{default} |", help.replace('|', "\\|")).expect("text");

@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use expect_test::Expect;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, ListParams};
 use regex::Regex;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -180,6 +182,17 @@ pub async fn wait_for_event(scenario: &Scenario, name: &str, reason: &str) {
         }
     });
     told.await.unwrap_or_else(|_| panic!("{name} has no event {reason} in time"));
+}
+
+/// Waits until nobody holds a mutex any more: the lock is given back after the status has told the ending.
+pub async fn wait_for_free_locks(scenario: &Scenario) {
+    let leases: Api<Lease> = Api::namespaced(scenario.client.clone(), &scenario.namespace);
+    let free = timeout(LIMIT, async {
+        while !leases.list(&ListParams::default()).await.expect("leases").items.is_empty() {
+            sleep(Duration::from_millis(50)).await;
+        }
+    });
+    free.await.expect("every lock is given back in time");
 }
 
 /// Replaces what differs from run to run, and makes the gaps between columns alike.

@@ -2,11 +2,12 @@
 
 use axum::http::StatusCode;
 use expect_test::expect;
+use kube::api::DeleteParams;
 use relocation_operator::api::{StatusValue, Step};
 use serde_json::{Value, json};
 
-use crate::person::{Person, wait_for_event};
-use crate::support::{Behaviour, Gate, Scenario, a_plan, a_relocation, on, run};
+use crate::person::{Person, wait_for_event, wait_for_free_locks};
+use crate::support::{Behaviour, Gate, Scenario, a_plan, a_relocation, a_template, on, run};
 
 /// A relocation that stands before IMPORTING because of the plan's automatic fence.
 async fn paused_by_the_plan(scenario: &mut Scenario) {
@@ -284,6 +285,7 @@ async fn the_status_of_a_failed_one_says_where_and_why_and_what_is_possible() {
         scenario.create(a_relocation("acme")).await;
         scenario.wait_for_failure("acme").await;
         wait_for_event(scenario, "acme", "Failed").await;
+        wait_for_free_locks(scenario).await;
         let person = Person::of(scenario);
         person.types("status acme").await.shows(expect![[r#"
             acme  FAILURE  plan plan, owner acme, AGE old, took AGE
@@ -545,6 +547,65 @@ async fn a_watch_in_a_pipe_prints_a_line_for_every_change_and_ends_with_the_relo
         assert!(after.trim_end().ends_with("SUCCESS COMPLETED: every step is done, since TIME"), "{after}");
         let told = after.lines().filter(|line| line.contains("Job acme-JOB has succeeded")).count();
         assert!(told <= 3, "each is told once: {after}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_of_what_is_deleted_ends_and_says_so() {
+    run(async |scenario| {
+        scenario.create(a_relocation("acme")).await;
+        let mut watching = Person::of(scenario).begins("status acme --watch");
+        watching.until("NEW: ").await;
+        scenario.relocations().delete("acme", &DeleteParams::default()).await.expect("it is there");
+        let (_, code) = watching.end().await;
+        assert_eq!(code, 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_hook_and_the_retry_of_a_failed_one_are_shown() {
+    run(async |scenario| {
+        let plan = a_plan("plan").with_six_steps().with(json!({ "onEnd": { "template": a_template() } }));
+        scenario.create_plan(plan).await;
+        scenario.script(on(Step::Importing).relocation("acme"), Behaviour::exit(65, "no"));
+        scenario.start_operator().await;
+        scenario.create(a_relocation("acme")).await;
+        scenario.wait_for_failure("acme").await;
+        let uid = scenario.relocation("acme").metadata.uid.expect("a uid");
+        let retry = json!({ "owner": "acme", "retryOf": { "name": "acme", "uid": uid }, "activeDeadlineSeconds": 900 });
+        scenario.create(a_relocation("acme-2").with(retry)).await;
+        scenario.wait_for_success("acme-2").await;
+        scenario
+            .wait_until("acme-2", "the end is told", |relocation| {
+                let conditions =
+                    relocation.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+                conditions.iter().any(|condition| condition.type_ == "Notified" && condition.status == "True")
+            })
+            .await;
+        scenario
+            .wait_until("acme", "it is told who starts it over", |relocation| {
+                let failure = relocation.status.as_ref().and_then(|status| status.failure.as_ref());
+                failure.is_some_and(|failure| failure.retried_by.is_some())
+            })
+            .await;
+        wait_for_free_locks(scenario).await;
+        let person = Person::of(scenario);
+        let status = person.types("status acme-2").await.succeeded().settled();
+        assert!(status.contains("✔ when it has ended  AGE\n└─ ✔ on-end  AGE  done"), "{status}");
+        let old = person.types("status acme").await.succeeded().settled();
+        assert!(old.contains("; started over as acme-2"), "{old}");
+        assert!(!old.contains("possible now"), "{old}");
+        person.types("explain acme-2").await.shows(expect![[r#"
+            acme-2 is SUCCESS at COMPLETED: every step is done, since TIME (AGE ago)
+
+            plan  plan is accepted, in use as it was at generation 1
+            fence  none
+            lock  nobody holds the mutex "acme"
+            budget  AGE of AGE of work are used
+            retry  it starts acme over
+        "#]]);
     })
     .await;
 }

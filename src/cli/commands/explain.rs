@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use anstyle::Style;
 use clap::Args;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::super::ages::short;
 use super::super::cluster::{Cluster, field_value};
 use super::super::error::Error;
 use super::super::manifest;
@@ -110,7 +112,7 @@ impl ExplainArguments {
         facts.extend(lock);
         facts.extend(places);
         facts.extend(work_facts(&observed, &words));
-        facts.extend(request_facts(relocation));
+        facts.extend(request_facts(relocation, &words));
         facts.extend(view.late.clone().map(|text| Fact { about: "late", weight: Weight::Wrong, text }));
         facts.extend(view.remarks.iter().map(|text| Fact {
             about: "not seen",
@@ -286,7 +288,7 @@ fn work_facts(observed: &Observed, words: &Words<'_>) -> Vec<Fact> {
         let stands = if status.has_ended() { "ended with" } else { "is at" };
         let mut text = format!("{step}/{task} {stands} attempt {attempt}{limit}");
         if let Some(at) = &status.next_attempt_at {
-            let left = super::super::ages::short(at.0.duration_since(words.now));
+            let left = short(at.0.duration_since(words.now));
             text.push_str(&format!(", which starts in {left}"));
         }
         facts.push(plain("attempt", text));
@@ -342,7 +344,7 @@ fn work_facts(observed: &Observed, words: &Words<'_>) -> Vec<Fact> {
 }
 
 /// What people have asked for that is not the default.
-fn request_facts(relocation: &Relocation) -> Vec<Fact> {
+fn request_facts(relocation: &Relocation, words: &Words<'_>) -> Vec<Fact> {
     let spec = &relocation.spec;
     let mut facts = Vec::new();
     match spec.desired_state {
@@ -357,6 +359,17 @@ fn request_facts(relocation: &Relocation) -> Vec<Fact> {
         crate::api::DesiredState::Aborted => {
             facts.push(Fact { about: "asked", weight: Weight::Waits, text: "spec.desiredState is Aborted".to_owned() });
         }
+    }
+    if let Some(limit) = spec.active_deadline_seconds {
+        let status = relocation.status.clone().unwrap_or_default();
+        let present = status.active_since.map_or(SignedDuration::ZERO, |since| words.now.duration_since(since.0));
+        let used = SignedDuration::from_secs(status.active_seconds.unwrap_or(0)).saturating_add(present);
+        let weight = if used.as_secs() > limit { Weight::Wrong } else { Weight::Plain };
+        let text = format!("{} of {} of work are used", short(used), short(SignedDuration::from_secs(limit)));
+        facts.push(Fact { about: "budget", weight, text });
+    }
+    if let Some(source) = &spec.retry_of {
+        facts.push(plain("retry", format!("it starts {} over", source.name)));
     }
     if let Some(reason) = &spec.reason {
         facts.push(plain("reason", format!("the last change was made because: {reason}")));
