@@ -57,6 +57,8 @@ pub(super) struct Watching {
     /// Why nothing new comes at the moment.
     pub broken: Option<String>,
     cluster: Cluster,
+    /// Whether the list with which a watch begins has held the relocation.
+    listed: bool,
     changes: SelectAll<BoxStream<'static, Change>>,
     jobs: Objects<Job>,
     pods: Objects<Pod>,
@@ -95,6 +97,7 @@ impl Watching {
             existence: Existence::There,
             broken: None,
             cluster: cluster.clone(),
+            listed: false,
             changes,
             jobs: Objects::default(),
             pods: Objects::default(),
@@ -171,11 +174,15 @@ impl Watching {
         match change {
             Ok(Happened::Apply(relocation) | Happened::InitApply(relocation)) => {
                 self.broken = None;
+                self.listed = true;
                 self.existence = Existence::There;
                 self.observed.relocation = relocation;
             }
             Ok(Happened::Delete(_)) => self.existence = Existence::Deleted,
-            Ok(Happened::Init | Happened::InitDone) => {}
+            Ok(Happened::Init) => self.listed = false,
+            // Deleted while nobody watched: before the first list, or before a new one.
+            Ok(Happened::InitDone) if !self.listed => self.existence = Existence::Deleted,
+            Ok(Happened::InitDone) => {}
             Err(error) => {
                 let error = explain::<Relocation>(&self.cluster, error);
                 self.broken = Some(format!("nothing new comes, trying again: {error}"));

@@ -222,7 +222,9 @@ struct Told {
     waiting: BTreeMap<String, Pod>,
     /// Whether all pods that there were at the beginning are known.
     listed: bool,
-    /// Whether the relocation has ended.
+    /// Whether the relocation is there.
+    exists: bool,
+    /// Whether it has ended.
     ended: bool,
     /// The identity of the run.
     uuid: Option<String>,
@@ -241,15 +243,18 @@ impl Told {
             Seen::Pod(Ok(Happened::InitDone)) => self.listed = true,
             Seen::Relocation(Ok(Happened::Apply(relocation) | Happened::InitApply(relocation))) => {
                 let status = relocation.status.as_ref();
+                self.exists = true;
                 self.ended = status.is_some_and(RelocationStatus::has_ended);
                 self.uuid = status.and_then(|status| status.uuid.clone()).or(self.uuid.take());
             }
             // Nothing more will come.
             Seen::Relocation(Ok(Happened::Delete(_))) => self.ended = true,
+            Seen::Relocation(Ok(Happened::Init)) => self.exists = false,
+            // Deleted while nobody watched.
+            Seen::Relocation(Ok(Happened::InitDone)) => self.ended |= !self.exists,
             Seen::Pod(Err(error)) if is_refusal(&error) => return Err(explain::<Pod>(cluster, error)),
             Seen::Relocation(Err(error)) if is_refusal(&error) => return Err(explain::<Relocation>(cluster, error)),
-            Seen::Pod(Ok(Happened::Init) | Err(_))
-            | Seen::Relocation(Ok(Happened::Init | Happened::InitDone) | Err(_)) => {}
+            Seen::Pod(Ok(Happened::Init) | Err(_)) | Seen::Relocation(Err(_)) => {}
         }
         Ok(())
     }
