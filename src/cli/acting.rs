@@ -17,6 +17,7 @@ use super::gitops::tracker;
 use super::legal::legal;
 use super::outcome::Outcome;
 use super::session::Session;
+use super::terminal::harmless;
 use super::waiting::{Goal, Wait, wait};
 use super::writing::{Mode, Written, patch};
 use crate::api::{LateRequests, Relocation, RelocationStatus, Step};
@@ -177,13 +178,13 @@ pub(super) async fn act(
         let text = after.as_ref().map(|after| diff(&before.sent, &after.sent)).unwrap_or_default();
         session.print(&text)?;
         let nothing = if text.is_empty() { "nothing would change: " } else { "not stored: " };
-        session.remark(&format!("{nothing}{}", decision.says));
+        session.remark(&format!("{nothing}{}", harmless(&decision.says)));
     } else {
-        session.print(&format!("{}\n", decision.says))?;
+        session.print(&format!("{}\n", harmless(&decision.says)))?;
     }
-    decision.notes.iter().for_each(|note| session.remark(&format!("note: {note}")));
+    decision.notes.iter().for_each(|note| session.remark(&format!("note: {}", harmless(note))));
     if let Some(tool) = tracker(&before.object.metadata) {
-        let name = before.object.name_any();
+        let (name, tool) = (before.object.name_any(), harmless(&tool));
         session.remark(&format!(
             "warning: {name} is kept by {tool}, which may undo this; change it in Git if it is to stay"
         ));

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use axum::http::StatusCode;
 use expect_test::expect;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Api, PostParams};
 use relocation_operator::api::{StatusValue, Step};
 use serde_json::{Value, json};
 
@@ -55,6 +57,31 @@ async fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
         let told = format!("{}/blind is not accepted: ", scenario.namespace);
         assert!(sick.out.contains(&told), "{}", sick.out);
         assert!(sick.out.contains("mend it and apply it again"), "{}", sick.out);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn doctor_finds_an_operator_that_is_scaled_to_nothing() {
+    run(async |scenario| {
+        let labels = json!({ "app.kubernetes.io/name": "relocation-operator" });
+        let deployment = json!({
+            "metadata": { "name": "sleeper", "labels": labels },
+            "spec": {
+                "replicas": 0, "selector": { "matchLabels": labels },
+                "template": { "metadata": { "labels": labels }, "spec": { "containers": [{ "name": "operator", "image": "none" }] } }
+            }
+        });
+        let deployments: Api<Deployment> = Api::namespaced(scenario.client.clone(), &scenario.namespace);
+        let deployment = serde_json::from_value(deployment).expect("a Deployment");
+        deployments.create(&PostParams::default(), &deployment).await.expect("a Deployment");
+        let person = Person::of(scenario);
+        let told = person.types("doctor").await;
+        assert_eq!(told.code, 1, "{told:?}");
+        let namespace = &scenario.namespace;
+        assert!(told.out.contains(&format!("{namespace}/sleeper: 0 of 0 ready")), "{}", told.out);
+        let mend = format!("kubectl scale deployment/sleeper -n {namespace} --replicas=1");
+        assert!(told.out.contains(&mend), "{}", told.out);
     })
     .await;
 }

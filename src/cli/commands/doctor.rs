@@ -6,7 +6,7 @@ use futures::future::join_all;
 use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -385,7 +385,12 @@ async fn leader(cluster: &Cluster, deployment: &Deployment, now: Timestamp) -> O
         Ok(Err(error)) => return Some(unseen("leader", &explain(cluster, "get", "leases", error))),
         Err(error) => return Some(unseen("leader", &error)),
     };
-    let Some(spec) = lease.and_then(|lease| lease.spec) else {
+    judge_leader(lease.and_then(|lease| lease.spec), elects, now)
+}
+
+/// Whether somebody leads, by the Lease; without one, only who was told to elect has to.
+fn judge_leader(spec: Option<LeaseSpec>, elects: bool, now: Timestamp) -> Option<Check> {
+    let Some(spec) = spec else {
         return elects
             .then(|| check("leader", Finding::Problem, "no replica leads", Some("look at the operator's log")));
     };
@@ -576,6 +581,22 @@ mod tests {
             let theirs: CustomResourceDefinition = serde_json::from_value(sent).unwrap();
             assert!(compare("K", ours, &theirs).text.contains("not served"));
         }
+    }
+
+    #[test]
+    fn somebody_leads_who_renews_the_lease() {
+        let now: Timestamp = "2026-01-01T01:00:00Z".parse().unwrap();
+        let told = |lease: serde_json::Value, elects| {
+            let lease = serde_json::from_value(lease).unwrap();
+            judge_leader(lease, elects, now).map(|check| format!("{:?}: {}", check.finding, check.text))
+        };
+        let held = |holder: &str, renewed: &str| json!({ "holderIdentity": holder, "renewTime": renewed, "leaseDurationSeconds": 15 });
+        assert_eq!(told(json!(null), false), None);
+        assert_eq!(told(json!(null), true), Some("Problem: no replica leads".to_owned()));
+        assert_eq!(told(held("", "2026-01-01T00:59:55Z"), true), Some("Problem: no replica leads".to_owned()));
+        assert_eq!(told(held("a", "2026-01-01T00:59:55Z"), true), Some("Ok: a leads".to_owned()));
+        let old = told(held("a", "2026-01-01T00:59:00Z"), true);
+        assert_eq!(old, Some("Problem: a has not renewed its Lease for 60s".to_owned()));
     }
 
     #[test]
