@@ -24,13 +24,13 @@ else
 endif
 export IMAGE TOOLS_IMAGE IMAGE_CONTENT
 
-scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh demo/demo.sh .ci/run .ci/suites
+scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh deploy/krew/manifest.sh demo/demo.sh .ci/run .ci/suites
 # Every test that needs no cluster: the library's, the programs', and each file of tests/ but these.
-unit_tests := $(filter-out acceptance e2e faults,$(basename $(notdir $(wildcard tests/*.rs))))
+unit_tests := $(filter-out acceptance e2e faults plugin,$(basename $(notdir $(wildcard tests/*.rs))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	test test-long test-model lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-faults test-e2e no-operator bench bench-record clean
+	test test-long test-model lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-plugin test-faults test-e2e no-operator bench bench-record clean install-plugin
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,15 @@ install-crds: cluster-up
 install: load-images ## Install the kinds and the operator into the cluster
 	@deploy/install.sh
 
+# PREFIX/bin must be in PATH: kubectl finds its plugins there.
+PREFIX ?= $(HOME)/.local
+install-plugin: ## Install the kubectl plugin into PREFIX/bin (default ~/.local/bin)
+	cargo build --release --locked --bin kubectl-relocation
+	@install -D -m 755 $(CARGO_TARGET_DIR)/release/kubectl-relocation $(PREFIX)/bin/kubectl-relocation
+	@$(PREFIX)/bin/kubectl-relocation completion kubectl > $(PREFIX)/bin/kubectl_complete-relocation
+	@chmod 755 $(PREFIX)/bin/kubectl_complete-relocation
+	@echo "installed $(PREFIX)/bin/kubectl-relocation; try: kubectl relocation list"
+
 demo: install ## Move real data through six steps, stop at the fence, go on, compare
 	@demo/demo.sh
 
@@ -134,6 +143,9 @@ no-operator:
 
 test-acceptance: install-crds no-operator ## Run the scenarios against the cluster's API server and Job controller
 	cargo test --locked --test acceptance
+
+test-plugin: install-crds no-operator ## Run the kubectl plugin as people do, against the cluster's API server
+	cargo test --locked --test plugin
 
 ifeq ($(CLUSTER),local)
 test-faults: install-crds no-operator ## Stop, kill and restore the components of the local cluster in mid-run

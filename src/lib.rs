@@ -4,6 +4,7 @@
 //! `ARCHITECTURE.md` says what lives where and which invariant is enforced where.
 
 pub mod api;
+pub mod cli;
 pub mod lifecycle;
 pub mod mover;
 pub mod operator;

@@ -66,6 +66,12 @@ async fn the_example_moves_a_real_tree_and_stops_before_it_writes() {
         let listed = shell(scenario, "look", "ls -A /target > /dev/termination-log").await;
         assert_eq!(listed, Ok(String::new()), "nothing is written before IMPORTING");
 
+        let logs = plugin(scenario, &["logs", "files", "--step", "uploading"]);
+        assert!(logs.contains("UPLOADING/copy/1 {\"progress\":{\"done\":"), "a real kubelet has the log:\n{logs}");
+        let status = plugin(scenario, &["status", "files"]);
+        assert!(status.contains("paused before IMPORTING"), "{status}");
+        assert!(!status.contains("not shown"), "{status}");
+
         scenario.patch_spec("files", json!({ "pauseAtStep": null })).await.expect("a fence can be cleared");
         let done = wait_for(scenario, StatusValue::Success).await;
         assert!(done.steps.iter().all(|step| step.state == WorkState::Succeeded), "{:#?}", done.steps);
@@ -152,6 +158,15 @@ fn cluster(arguments: &[&str]) {
         output.status.success() || std::thread::panicking(),
         "a volume of a few MiB can be made on the local cluster alone; run `make test-e2e` without CLUSTER=current: {said}"
     );
+}
+
+/// What the kubectl plugin answers.
+fn plugin(scenario: &Scenario, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-relocation"));
+    let output = command.args(words).args(["-n", &scenario.namespace]).output().expect("the plugin starts");
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{answer}{}", String::from_utf8_lossy(&output.stderr));
+    answer
 }
 
 async fn create_volumes(scenario: &Scenario) {

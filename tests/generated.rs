@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+#[path = "generated/plugin.rs"]
+mod plugin;
+
 #[test]
 fn the_definitions_in_crds_are_what_crdgen_writes() {
     let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join("crds");

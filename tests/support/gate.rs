@@ -59,6 +59,8 @@ struct Watched {
     blind: bool,
     /// Requests that fit are held and told of here.
     hold: Option<(Filter, mpsc::UnboundedSender<Held>)>,
+    /// Requests that fit are answered here, by the newest rule that fits, and never reach the API server.
+    answers: Vec<(Filter, StatusCode, String)>,
     /// Every write that reached the gate, in order.
     writes: Vec<Asked>,
     /// How many requests of any kind reached the gate.
@@ -115,6 +117,11 @@ impl Gate {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.watched.lock().expect("no page panics").hold = Some((Box::new(filter), sender));
         receiver
+    }
+
+    /// Answers every request that fits in the API server's place, from now on.
+    pub fn answer(&self, filter: impl Fn(&Asked) -> bool + Send + 'static, code: StatusCode, body: &str) {
+        self.watched.lock().expect("no page panics").answers.push((Box::new(filter), code, body.to_owned()));
     }
 
     /// Holds the request that is the `number`-th from now on, counted from 0, reads and watches included.
@@ -187,6 +194,9 @@ impl Way {
             query: parts.uri.query().unwrap_or_default().to_owned(),
         };
         let is_watch = asked.watches();
+        if let Some(answer) = self.ready_answer(&asked) {
+            return answer;
+        }
         let Some(verdict) = self.judge(asked) else {
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         };
@@ -206,6 +216,13 @@ impl Way {
             }),
             (Verdict::Pass, Ok(answer)) => answer.map(Body::new),
         }
+    }
+
+    fn ready_answer(&self, asked: &Asked) -> Option<Response> {
+        let watched = self.watched.lock().expect("no page panics");
+        let (_, code, body) = watched.answers.iter().rev().find(|(fits, ..)| fits(asked))?;
+        let kind = if body.starts_with('{') { "application/json" } else { "text/plain" };
+        Some((*code, [("content-type", kind)], body.clone()).into_response())
     }
 
     /// Where the verdict on a request comes from; nothing for a watch while the gate lets none through.
