@@ -15,9 +15,11 @@ ifeq ($(CLUSTER),local)
   export PATH := $(shell $(cluster) programs):$(PATH)
   IMAGE := localhost/relocation-operator:dev
   TOOLS_IMAGE := localhost/relocation-tools:dev
+  helm := $(cluster) helm
   IMAGE_CONTENT = $(shell cat $(RELOCATION_CACHE)/images/relocation-operator.tar.content 2>/dev/null)
 else ifeq ($(CLUSTER),current)
   TOOLS_IMAGE := docker.io/library/busybox:1.37
+  helm := command -v helm || cluster/cluster helm
   IMAGE_CONTENT = $(IMAGE)
 else
   $(error CLUSTER is 'local' or 'current', not '$(CLUSTER)')
@@ -26,11 +28,11 @@ export IMAGE TOOLS_IMAGE IMAGE_CONTENT
 
 scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh demo/demo.sh .ci/run .ci/suites
 # Every test that needs no cluster: the library's, the programs', and each file of tests/ but these.
-unit_tests := $(filter-out acceptance e2e faults,$(basename $(notdir $(wildcard tests/*.rs))))
+unit_tests := $(filter-out acceptance e2e faults helm,$(basename $(notdir $(wildcard tests/*.rs))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	test test-long test-model lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-faults test-e2e no-operator bench bench-record clean
+	chart test test-long test-model test-helm lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-faults test-e2e no-operator bench bench-record clean
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,8 +99,11 @@ crds-check:
 install-crds: cluster-up
 	@kubectl apply --server-side --force-conflicts -f crds/
 
-install: load-images ## Install the kinds and the operator into the cluster
-	@deploy/install.sh
+chart: crds ## Write what the chart has from crds/ and values.yaml: its kinds, and the table of its page
+	UPDATE_EXPECT=1 cargo test --quiet --locked --test generated
+
+install: load-images ## Install the chart, or upgrade it
+	@HELM=$$($(helm)) && HELM=$$HELM deploy/install.sh
 
 demo: install ## Move real data through six steps, stop at the fence, go on, compare
 	@demo/demo.sh
@@ -152,6 +157,9 @@ test-long: test-model test-acceptance test-faults ## Run the model, races and fa
 
 test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
 	cargo test --locked --test e2e
+
+test-helm: install-crds load-images no-operator ## Run the tests that install, upgrade and remove the chart
+	@HELM=$$($(helm)) && HELM=$$HELM cargo test --locked --test helm
 
 # BENCH=quick is a trial of about 3 minutes; docs/benchmarks.md lists what else can be set.
 # kwok, which plays the pods, is built here and nowhere else.

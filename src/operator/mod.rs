@@ -11,7 +11,9 @@ mod clock;
 mod cluster;
 mod error;
 mod events;
+mod follow;
 mod http;
+mod lease;
 mod metrics;
 mod observe;
 mod places;
@@ -21,5 +23,6 @@ mod record;
 mod run;
 mod settings;
 
+pub use follow::{FollowError, follow};
 pub use run::{RunError, run};
-pub use settings::{LogFormat, Settings};
+pub use settings::{LogFormat, Settings, SettingsError};

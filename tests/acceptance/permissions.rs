@@ -1,4 +1,4 @@
-//! The role of `deploy/operator.yaml` is enough for everything that the operator does, and lets it do it quietly.
+//! The role of the chart is enough for everything that the operator does, and lets it do it quietly.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use crate::support::{Behaviour, Scenario, a_plan, a_relocation, on, run};
 
 /// The rules of the operator's role, as they are shipped.
 fn shipped_rules() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/operator.yaml");
-    let text = std::fs::read_to_string(&path).expect("the manifests of the operator");
-    let documents = text.split("\n---\n").map(|document| serde_saphyr::from_str::<Value>(document).expect("YAML"));
-    let role = documents.into_iter().find(|document| document["kind"] == "ClusterRole").expect("a role");
-    role["rules"].clone()
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/relocation-operator/templates/_helpers.tpl");
+    let text = std::fs::read_to_string(&path).expect("the chart's parts");
+    let (_, rules) = text.split_once("{{- define \"relocation-operator.rules\" -}}\n").expect("the rules");
+    let (rules, _) = rules.split_once("{{- end }}").expect("their end");
+    serde_saphyr::from_str(rules).expect("YAML without any template")
 }
 
 /// Gives a user of this scenario's namespace the operator's role, and nothing else.
