@@ -32,7 +32,7 @@ fn a_typing_mistake_in_a_value_is_refused_by_its_name() {
         ("replicaCont=3", "replicaCont"),
         ("leaderElection.enable=false", "enable"),
         ("replicaCount=two", "replicaCount"),
-        ("image.pullPolicy=Sometimes", "Sometimes"),
+        ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("metrics.serviceMonitor.intervall=1m", "intervall"),
         ("scope=Cluser", "Cluster"),
         ("image.digest=latest", "digest"),
