@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Config};
 use relocation_operator::api::{ArtifactIndex, Relocation, RelocationPlan};
@@ -46,6 +46,8 @@ enum Wanted {
     Verb(&'static str, &'static str),
     /// These roles may; the others have no right to the object at all.
     Roles(&'static [&'static str]),
+    /// Everybody may who may write relocations.
+    Writers,
 }
 
 fn running() -> Value {
@@ -69,13 +71,26 @@ fn failed() -> Value {
     })
 }
 
+/// The verbs of the policy. Beside the shipped roles the test has one for each, which may write and holds it alone:
+/// only so does a verb show that is asked for in the place of another.
+const VERBS: [&str; 6] = ["pause", "unpause", "cancel", "abort", "suspend", "recover"];
+
 /// Who holds which verb; the admin holds them all.
 fn holds(role: &str, verb: &str) -> bool {
     match role {
         "relocation-admin" => true,
         "relocation-editor" => matches!(verb, "pause" | "unpause" | "cancel"),
-        _ => false,
+        _ => role == writer_with(verb),
     }
+}
+
+fn writer_with(verb: &str) -> String {
+    format!("writer-with-{verb}")
+}
+
+/// Whether a role may write relocations at all.
+fn writes(role: &str) -> bool {
+    role.starts_with("writer-with-") || matches!(role, "relocation-editor" | "relocation-admin")
 }
 
 const PAUSE: Wanted = Wanted::Verb("pause", "setting a fence, or moving it to an earlier step, needs the verb pause");
@@ -85,7 +100,7 @@ const CANCEL: Wanted = Wanted::Verb("cancel", "setting or withdrawing cancelAtSt
 const ABORT: Wanted = Wanted::Verb("abort", "aborting, or cutting activeDeadlineSeconds short, needs the verb abort");
 const SUSPEND: Wanted = Wanted::Verb("suspend", "suspending or resuming needs the verb suspend");
 const RECOVER: Wanted = Wanted::Verb("recover", "setting or clearing recover needs the verb recover");
-const WRITERS: Wanted = Wanted::Roles(&["relocation-editor", "relocation-admin"]);
+const WRITERS: Wanted = Wanted::Writers;
 const ADMIN: Wanted = Wanted::Roles(&["relocation-admin"]);
 
 fn table() -> Vec<(&'static str, Deed, Wanted)> {
@@ -174,14 +189,19 @@ async fn each_role_may_do_what_it_says_and_is_told_what_it_lacks() {
         release.install(&["operator.enabled=false"]);
         let mut users = BTreeMap::new();
         for role in ROLES {
-            users.insert(role, user_with(scenario, role).await);
+            users.insert(role.to_owned(), user_with(scenario, role, "ClusterRole").await);
+        }
+        for verb in VERBS {
+            let role = writer_with(verb);
+            create_writer(scenario, &role, verb).await;
+            users.insert(role.clone(), user_with(scenario, &role, "Role").await);
         }
         wait_for_the_policy(scenario, &users["relocation-editor"]).await;
         let mut wrong = Vec::new();
         for (number, (what, deed, wanted)) in table().iter().enumerate() {
-            for role in ROLES {
+            for (role, user) in &users {
                 let name = format!("{number}-{}", role.trim_start_matches("relocation-"));
-                let answer = act(scenario, &users[role], &name, deed).await;
+                let answer = act(scenario, user, &name, deed).await;
                 if let Err(complaint) = judge(role, wanted, &answer, &scenario.namespace) {
                     wrong.push(format!("{role}: {what}: {complaint}: {answer:?}"));
                 }
@@ -196,6 +216,7 @@ async fn each_role_may_do_what_it_says_and_is_told_what_it_lacks() {
 fn judge(role: &str, wanted: &Wanted, answer: &Result<(), String>, namespace: &str) -> Result<(), &'static str> {
     let may = match wanted {
         Wanted::Roles(roles) => roles.contains(&role),
+        Wanted::Writers => writes(role),
         Wanted::Verb(verb, _) => holds(role, verb),
     };
     let said = match answer {
@@ -206,18 +227,32 @@ fn judge(role: &str, wanted: &Wanted, answer: &Result<(), String>, namespace: &s
     };
     // Whoever may write the object at all meets the policy, the others RBAC itself.
     let words = match wanted {
-        Wanted::Verb(_, words) if role == "relocation-editor" => {
+        Wanted::Verb(_, words) if writes(role) => {
             format!(
                 "{words} on relocations.relocation.dev, which system:serviceaccount:{namespace}:{role} lacks in namespace {namespace}"
             )
         }
-        Wanted::Verb(..) | Wanted::Roles(_) => " cannot ".to_owned(),
+        Wanted::Verb(..) | Wanted::Roles(_) | Wanted::Writers => " cannot ".to_owned(),
     };
     if said.contains(&words) { Ok(()) } else { Err("was refused in other words") }
 }
 
+/// A role of the namespace that may write relocations and holds one verb of the policy.
+async fn create_writer(scenario: &Scenario, name: &str, verb: &str) {
+    let roles: Api<Role> = Api::namespaced(scenario.client.clone(), &scenario.namespace);
+    let role = serde_json::from_value(json!({
+        "metadata": { "name": name },
+        "rules": [{
+            "apiGroups": ["relocation.dev"], "resources": ["relocations"],
+            "verbs": ["create", "update", "patch", verb]
+        }]
+    }))
+    .expect("a role");
+    roles.create(&PostParams::default(), &role).await.expect("a role");
+}
+
 /// A service account with one role in the namespace, and a client with its token.
-async fn user_with(scenario: &Scenario, role: &str) -> Client {
+async fn user_with(scenario: &Scenario, role: &str, kind: &str) -> Client {
     let namespace = &scenario.namespace;
     let accounts: Api<ServiceAccount> = Api::namespaced(scenario.client.clone(), namespace);
     let account = serde_json::from_value(json!({ "metadata": { "name": role } })).expect("an account");
@@ -225,7 +260,7 @@ async fn user_with(scenario: &Scenario, role: &str) -> Client {
     let bindings: Api<RoleBinding> = Api::namespaced(scenario.client.clone(), namespace);
     let binding = serde_json::from_value(json!({
         "metadata": { "name": role },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role },
         "subjects": [{ "kind": "ServiceAccount", "name": role, "namespace": namespace }]
     }))
     .expect("a binding");
