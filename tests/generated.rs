@@ -174,6 +174,37 @@ fn alerts_and_dashboard_ask_for_metrics_that_the_operator_has() {
     }
 }
 
+#[test]
+fn every_answer_of_the_threat_model_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/threats.md")).expect("the threat model");
+    let mut sources = String::new();
+    read_sources(&root.join("src"), &mut sources);
+    read_sources(&root.join("tests"), &mut sources);
+    let mut named = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        for test in last.split('`').skip(1).step_by(2) {
+            assert!(
+                sources.contains(&format!("fn {test}()")),
+                "docs/threats.md names a test that is not there: {test}"
+            );
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+fn read_sources(folder: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if entry.is_dir() {
+            read_sources(&entry, text);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&entry).expect("a source"));
+        }
+    }
+}
+
 fn chart(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/relocation-operator").join(path)
 }

@@ -33,6 +33,11 @@ HELM=$RELOCATION_CACHE/cluster/helm-$(cat "$CLUSTER_DIR"/helm/go.{mod,sum} | sha
 
 build_helm() { build_tool helm helm.sh/helm/v4/cmd/helm "$HELM" "about 2 minutes"; }
 
+# promtool judges the alerts and the metrics.
+PROMTOOL=$RELOCATION_CACHE/cluster/promtool-$(cat "$CLUSTER_DIR"/prometheus/go.{mod,sum} | sha256sum | cut -c 1-16)/promtool
+
+build_promtool() { build_tool prometheus github.com/prometheus/prometheus/cmd/promtool "$PROMTOOL" "about 5 minutes"; }
+
 # build_tool MODULE-FOLDER PACKAGE PROGRAM TIME: builds a program that has a module and a cache folder of its own, once.
 build_tool() {
   local module=$1 package=$2 program=$3 time=$4 folder tool_lock start=$SECONDS

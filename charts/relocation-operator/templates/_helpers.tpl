@@ -47,12 +47,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* The rights that the operator needs where it watches. A test runs with these alone, and a test knows of each that it is used. */}}
+{{/* The rights that the operator needs where it watches. A test runs with these alone, and fails on any that nothing uses. */}}
 {{- define "relocation-operator.rules" -}}
 # The intent is people's: the operator reads it and writes nothing but the status.
 - apiGroups: [relocation.dev]
-  resources: [relocations, relocationplans]
+  resources: [relocations]
   verbs: [get, list, watch]
+- apiGroups: [relocation.dev]
+  resources: [relocationplans]
+  verbs: [list, watch]
 - apiGroups: [relocation.dev]
   resources: [relocations/status, relocationplans/status]
   verbs: [patch]
@@ -86,7 +89,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [list]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end }}
 
 {{/* Values that are each fine and do not fit together. */}}
