@@ -32,7 +32,7 @@ unit_tests := $(filter-out acceptance e2e faults helm,$(basename $(notdir $(wild
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	chart test test-long test-model test-helm lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-faults test-e2e no-operator bench bench-record clean
+	chart test test-long test-model test-helm test-alerts lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-faults test-e2e no-operator bench bench-record clean
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -135,7 +135,7 @@ no-operator:
 	@if kubectl get deployment/relocation-operator --namespace relocation-system >/dev/null 2>&1; then \
 	  echo "scaling the operator in the cluster to 0; 'make install' brings it back"; \
 	  kubectl scale deployment/relocation-operator --namespace relocation-system --replicas 0; \
-	  kubectl wait --for=delete pod --selector app.kubernetes.io/name=relocation-operator --namespace relocation-system --timeout=60s; fi
+	  kubectl wait --for=delete pod --selector app.kubernetes.io/name=relocation-operator,app.kubernetes.io/component=operator --namespace relocation-system --timeout=60s; fi
 
 test-acceptance: install-crds no-operator ## Run the scenarios against the cluster's API server and Job controller
 	cargo test --locked --test acceptance
@@ -160,6 +160,10 @@ test-e2e: install-crds load-images no-operator ## Run the tests that move real d
 
 test-helm: install-crds load-images no-operator ## Run the tests that install, upgrade and remove the chart
 	@HELM=$$($(helm)) && HELM=$$HELM cargo test --locked --test helm
+
+test-alerts: ## Run the tests of the chart's alerts with promtool
+	@promtool=$$(cluster/cluster promtool) && \
+	  $$promtool check rules charts/relocation-operator/files/alerts.yaml && $$promtool test rules tests/alerts/alerts.yaml
 
 # BENCH=quick is a trial of about 3 minutes; docs/benchmarks.md lists what else can be set.
 # kwok, which plays the pods, is built here and nowhere else.
