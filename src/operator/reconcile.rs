@@ -75,7 +75,8 @@ pub(super) async fn reconcile(guarded: Arc<GuardedRelocation>, operator: Arc<Ope
     let span = tracing::info_span!(
         "relocation",
         namespace = relocation.namespace(),
-        name = relocation.name_any(),
+        // Not `name`: in JSON that is the span's own.
+        relocation = relocation.name_any(),
         uuid = status.uuid.or_else(|| relocation.uid()),
         step = status.step.map(tracing::field::display),
         task = status.task,
