@@ -28,7 +28,7 @@ export IMAGE TOOLS_IMAGE IMAGE_CONTENT
 
 scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh demo/demo.sh .ci/run .ci/suites
 # Every test that needs no cluster: the library's, the programs', and each file of tests/ but these.
-unit_tests := $(filter-out acceptance e2e faults helm,$(basename $(notdir $(wildcard tests/*.rs))))
+unit_tests := $(filter-out acceptance alerts e2e faults helm,$(basename $(notdir $(wildcard tests/*.rs))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
@@ -153,6 +153,7 @@ test-long: export RELOCATION_RACES ?= 2000
 test-long: export RELOCATION_WRITERS ?= 200
 test-long: export RELOCATION_KILLED_STEPS ?= 6
 test-long: export RELOCATION_LOSSES ?= 6
+test-long: export RELOCATION_FAILOVERS ?= 6
 test-long: test-model test-acceptance test-faults ## Run the model, races and faults with full counts
 
 test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
@@ -161,9 +162,8 @@ test-e2e: install-crds load-images no-operator ## Run the tests that move real d
 test-helm: install-crds load-images no-operator ## Run the tests that install, upgrade and remove the chart
 	@HELM=$$($(helm)) && HELM=$$HELM cargo test --locked --test helm
 
-test-alerts: ## Run the tests of the chart's alerts with promtool
-	@promtool=$$(cluster/cluster promtool) && \
-	  $$promtool check rules charts/relocation-operator/files/alerts.yaml && $$promtool test rules tests/alerts/alerts.yaml
+test-alerts: ## Run the tests of the chart's alerts and dashboard with promtool (built first, about 5 minutes)
+	@promtool=$$(cluster/cluster promtool) && PROMTOOL=$$promtool cargo test --locked --test alerts
 
 # BENCH=quick is a trial of about 3 minutes; docs/benchmarks.md lists what else can be set.
 # kwok, which plays the pods, is built here and nowhere else.

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use crate::SIX_WORKS;
-use crate::support::{Asked, Behaviour, Operator, Scenario, a_plan, a_relocation, on, run};
+use crate::support::{Asked, Behaviour, Operator, Scenario, a_plan, a_relocation, amount, on, run};
 
 const LEASE: &str = "relocation-operator";
 
@@ -75,18 +75,31 @@ async fn a_relocation_in_the_middle_of_importing(scenario: &Scenario) {
     scenario.wait_for_running_pod("acme", Step::Importing).await;
 }
 
+/// In the middle of one step, or of so many as `RELOCATION_FAILOVERS` says.
 #[tokio::test]
 async fn another_operator_takes_over_from_a_leader_that_was_killed_and_nothing_runs_twice() {
+    let steps = match amount("RELOCATION_FAILOVERS", 1) {
+        1 => vec![Step::Importing],
+        several => Step::WORKING.into_iter().take(several).collect(),
+    };
     run(async |scenario| {
-        scenario.start_operator_with(&candidate(scenario, "first")).await;
-        wait_for_leader(scenario, "first").await;
-        scenario.start_operator_with(&candidate(scenario, "second")).await;
-        a_relocation_in_the_middle_of_importing(scenario).await;
-        assert!(leads(&scenario.operators[0]).await && !leads(&scenario.operators[1]).await, "one leads");
-        scenario.operators.remove(0).kill();
-        scenario.script(on(Step::Importing), Behaviour::succeed());
-        let took = wait_for_leader(scenario, "second").await;
-        assert!(took <= TAKEOVER, "the takeover took {took:?}");
+        scenario.start_operator_with(&candidate(scenario, "leader-0")).await;
+        wait_for_leader(scenario, "leader-0").await;
+        scenario.create_plan(a_plan("plan").with_six_steps()).await;
+        for step in &steps {
+            scenario.script(on(*step), Behaviour::Hang);
+        }
+        scenario.create(a_relocation("acme")).await;
+        for (number, step) in steps.iter().enumerate() {
+            let next = format!("leader-{}", number + 1);
+            scenario.start_operator_with(&candidate(scenario, &next)).await;
+            scenario.wait_for_running_pod("acme", *step).await;
+            assert!(leads(&scenario.operators[0]).await && !leads(&scenario.operators[1]).await, "one leads");
+            scenario.operators.remove(0).kill();
+            scenario.script(on(*step), Behaviour::succeed());
+            let took = wait_for_leader(scenario, &next).await;
+            assert!(took <= TAKEOVER, "the takeover in {step} took {took:?}");
+        }
         scenario.wait_for_success("acme").await;
         assert_eq!(scenario.works("acme"), SIX_WORKS);
         assert!(leads(&scenario.operators[0]).await);
