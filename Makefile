@@ -15,9 +15,11 @@ ifeq ($(CLUSTER),local)
   export PATH := $(shell $(cluster) programs):$(PATH)
   IMAGE := localhost/relocation-operator:dev
   TOOLS_IMAGE := localhost/relocation-tools:dev
+  helm := $(cluster) helm
   IMAGE_CONTENT = $(shell cat $(RELOCATION_CACHE)/images/relocation-operator.tar.content 2>/dev/null)
 else ifeq ($(CLUSTER),current)
   TOOLS_IMAGE := docker.io/library/busybox:1.37
+  helm := command -v helm || cluster/cluster helm
   IMAGE_CONTENT = $(IMAGE)
 else
   $(error CLUSTER is 'local' or 'current', not '$(CLUSTER)')
@@ -26,11 +28,12 @@ export IMAGE TOOLS_IMAGE IMAGE_CONTENT
 
 scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh deploy/krew/manifest.sh demo/demo.sh .ci/run .ci/suites
 # Every test that needs no cluster: the library's, the programs', and each file of tests/ but these.
-unit_tests := $(filter-out acceptance e2e faults plugin,$(basename $(notdir $(wildcard tests/*.rs))))
+unit_tests := $(filter-out acceptance alerts e2e faults helm plugin,$(basename $(notdir $(wildcard tests/*.rs))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	test test-long test-model lint lint-format lint-clippy lint-scripts test-unit test-acceptance test-plugin test-faults test-e2e no-operator bench bench-record clean install-plugin
+	chart test test-long test-model test-helm test-alerts lint lint-format lint-clippy lint-scripts test-unit test-acceptance \
+	test-plugin test-faults test-e2e no-operator bench bench-record clean install-plugin
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,8 +100,11 @@ crds-check:
 install-crds: cluster-up
 	@kubectl apply --server-side --force-conflicts -f crds/
 
-install: load-images ## Install the kinds and the operator into the cluster
-	@deploy/install.sh
+chart: crds ## Write what the chart has from crds/ and values.yaml: its kinds, and the table of its page
+	UPDATE_EXPECT=1 cargo test --quiet --locked --test generated
+
+install: load-images ## Install the chart, or upgrade it
+	@HELM=$$($(helm)) && HELM=$$HELM deploy/install.sh
 
 # PREFIX/bin must be in PATH: kubectl finds its plugins there.
 PREFIX ?= $(HOME)/.local
@@ -139,7 +145,7 @@ no-operator:
 	@if kubectl get deployment/relocation-operator --namespace relocation-system >/dev/null 2>&1; then \
 	  echo "scaling the operator in the cluster to 0; 'make install' brings it back"; \
 	  kubectl scale deployment/relocation-operator --namespace relocation-system --replicas 0; \
-	  kubectl wait --for=delete pod --selector app.kubernetes.io/name=relocation-operator --namespace relocation-system --timeout=60s; fi
+	  kubectl wait --for=delete pod --selector app.kubernetes.io/name=relocation-operator,app.kubernetes.io/component=operator --namespace relocation-system --timeout=60s; fi
 
 test-acceptance: install-crds no-operator ## Run the scenarios against the cluster's API server and Job controller
 	cargo test --locked --test acceptance
@@ -161,10 +167,17 @@ test-long: export RELOCATION_WRITERS ?= 200
 test-long: export RELOCATION_CHANGES ?= 10000
 test-long: export RELOCATION_KILLED_STEPS ?= 6
 test-long: export RELOCATION_LOSSES ?= 6
+test-long: export RELOCATION_FAILOVERS ?= 6
 test-long: test-model test-acceptance test-faults ## Run the model, races and faults with full counts
 
 test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
 	cargo test --locked --test e2e
+
+test-helm: install-crds load-images no-operator ## Run the tests that install, upgrade and remove the chart
+	@HELM=$$($(helm)) && HELM=$$HELM cargo test --locked --test helm
+
+test-alerts: ## Run the tests of the chart's alerts and dashboard with promtool (built first, about 5 minutes)
+	@promtool=$$(cluster/cluster promtool) && PROMTOOL=$$promtool cargo test --locked --test alerts
 
 # BENCH=quick is a trial of about 3 minutes; docs/benchmarks.md lists what else can be set.
 # kwok, which plays the pods, is built here and nowhere else.

@@ -26,22 +26,35 @@ END
 # kwok plays nodes and pods without containers, for load. Only benchmarks need it, so it has a folder of its own and is built when asked for.
 KWOK=$RELOCATION_CACHE/cluster/kwok-$(cat "$CLUSTER_DIR"/kwok/go.{mod,sum} | sha256sum | cut -c 1-16)/kwok
 
-build_kwok() {
-  local folder start=$SECONDS
-  folder=$(dirname "$KWOK")
-  [[ -e $KWOK ]] && return
+build_kwok() { build_tool kwok sigs.k8s.io/kwok/cmd/kwok "$KWOK" "about 2 minutes"; }
+
+# Helm installs the operator. Whoever has a cluster of their own brings theirs, or builds this one.
+HELM=$RELOCATION_CACHE/cluster/helm-$(cat "$CLUSTER_DIR"/helm/go.{mod,sum} | sha256sum | cut -c 1-16)/helm
+
+build_helm() { build_tool helm helm.sh/helm/v4/cmd/helm "$HELM" "about 2 minutes"; }
+
+# promtool judges the alerts and the metrics.
+PROMTOOL=$RELOCATION_CACHE/cluster/promtool-$(cat "$CLUSTER_DIR"/prometheus/go.{mod,sum} | sha256sum | cut -c 1-16)/promtool
+
+build_promtool() { build_tool prometheus github.com/prometheus/prometheus/cmd/promtool "$PROMTOOL" "about 5 minutes"; }
+
+# build_tool MODULE-FOLDER PACKAGE PROGRAM TIME: builds a program that has a module and a cache folder of its own, once.
+build_tool() {
+  local module=$1 package=$2 program=$3 time=$4 folder tool_lock start=$SECONDS
+  folder=$(dirname "$program")
+  [[ -e $program ]] && return
   need_go
   mkdir -p "$folder"
-  exec {kwok_lock}>"$folder/lock"
-  flock "$kwok_lock"
-  if [[ ! -e $KWOK ]]; then
-    printf '  building %-15s(once; about 2 minutes on 2 cores) ' kwok >&2
-    build_program "$CLUSTER_DIR/kwok" sigs.k8s.io/kwok/cmd/kwok "$folder/.kwok" ||
-      fail "building kwok failed; the messages above are Go's own"
-    mv "$folder/.kwok" "$KWOK"
+  exec {tool_lock}>"$folder/lock"
+  flock "$tool_lock"
+  if [[ ! -e $program ]]; then
+    printf '  building %-15s(once; %s on 2 cores) ' "$module" "$time" >&2
+    build_program "$CLUSTER_DIR/$module" "$package" "$folder/.$module" ||
+      fail "building $module failed; the messages above are Go's own"
+    mv "$folder/.$module" "$program"
     say "$(seconds_since "$start")"
   fi
-  exec {kwok_lock}>&-
+  exec {tool_lock}>&-
 }
 
 # build_programs: makes $PROGRAMS, all of it or nothing.

@@ -76,6 +76,8 @@ pub enum Step {
         #[command(flatten)]
         workspace: WorkspaceArgument,
     },
+    /// Any step: move nothing, end well and report the verdict VALID. For trying out an installation.
+    Rehearse,
 }
 
 /// Where the workspace is.

@@ -10,6 +10,7 @@
 //! | `IMPORTING` | [`import`] | workspace, target | target |
 //! | `POSTPROCESSING` | [`postprocess`] | target, manifest | modes and times at the target |
 //! | `NOTIFYING` | [`notify`] | manifest | an HTTP POST |
+//! | any | `rehearse` | nothing | nothing |
 //!
 //! **Invariant: killed at any instruction, started again, the same end.** Every step is safe to repeat and to interrupt; `tests/mover.rs` does both at random.
 //! **Invariant: the source is only read**, and nothing at the target is ever replaced.
@@ -30,7 +31,7 @@ use clap::Parser;
 
 use self::arguments::{Arguments, Step, TargetArgument, WorkspaceArgument};
 use self::error::{Disposition, Error};
-use self::outcome::Outcome;
+use self::outcome::{Outcome, Verdict};
 use self::settings::Settings;
 use self::upload::Empty;
 use self::workspace::Stopped;
@@ -124,7 +125,14 @@ fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<O
             postprocess::run(target, &at(workspace), settings, console)
         }
         Step::Notify { url, workspace } => notify::run(url.as_deref(), &at(workspace), settings, console),
+        Step::Rehearse => Ok(rehearse(settings)),
     }
+}
+
+/// Stands in for any step where the life cycle is to be tried and there is nothing to move.
+fn rehearse(settings: &Settings) -> Outcome {
+    let step = if settings.about.step.is_empty() { "the step" } else { &settings.about.step };
+    Outcome { verdict: Some(Verdict::Valid), ..Outcome::said(format!("rehearsed {step}: nothing was moved")) }
 }
 
 fn conclude(result: Result<Outcome, Stopped>, termination_log: Option<&Path>, out: &mut dyn Write) -> ExitCode {

@@ -207,4 +207,8 @@ impl Memories {
     pub fn forget(&self, uid: &str) {
         self.by_uid.write().remove(uid);
     }
+
+    pub fn forget_all(&self) {
+        self.by_uid.write().clear();
+    }
 }

@@ -18,6 +18,9 @@ pub(super) enum ReconcileError {
     /// A call to the API server took too long.
     #[error("the API server did not answer in time: {verb} {resource}")]
     Timeout { verb: &'static str, resource: &'static str },
+    /// Another operator leads, so this one writes nothing.
+    #[error("this operator no longer leads and does not {verb} {resource}")]
+    NotLeading { verb: &'static str, resource: &'static str },
     /// Another writer was faster, again and again.
     #[error("the status was changed by others each time it was to be written")]
     Overtaken,
@@ -34,13 +37,15 @@ impl ReconcileError {
                 kube::Error::Api(status) => Some(status),
                 _ => None,
             },
-            Self::Timeout { .. } | Self::Overtaken | Self::Unreadable { .. } => None,
+            Self::Timeout { .. } | Self::NotLeading { .. } | Self::Overtaken | Self::Unreadable { .. } => None,
         }
     }
 
     /// What follows: when to try again.
     pub fn disposition(&self) -> Action {
         match self {
+            // Everything is looked at when this operator leads again.
+            Self::NotLeading { .. } => Action::await_change(),
             Self::Overtaken => Action::requeue(Duration::from_millis(100)),
             Self::Call { .. } | Self::Timeout { .. } => Action::requeue(Duration::from_secs(2)),
             Self::Unreadable { .. } => Action::requeue(Duration::from_mins(1)),

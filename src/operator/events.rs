@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource};
 
+use super::cluster::Cluster;
 use crate::api::Relocation;
 use crate::lifecycle::Notice;
 
@@ -14,11 +15,14 @@ const NOTE_LIMIT: usize = 1024;
 /// How long an event may hold up the pass that tells it.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Publishes the notices of one pass.
-pub(super) async fn publish(client: &Client, relocation: &Relocation, notices: &[Notice]) {
+/// Publishes the notices of one pass, as long as this operator leads.
+pub(super) async fn publish(cluster: &Cluster, relocation: &Relocation, notices: &[Notice]) {
     for notice in notices {
+        if !cluster.leads() {
+            return;
+        }
         // A recorder keeps the first note for a reason for minutes, so each note gets a recorder of its own.
-        let recorder = Recorder::new(client.clone(), Reporter::from("relocation-operator"));
+        let recorder = Recorder::new(cluster.client(), Reporter::from("relocation-operator"));
         let event = Event {
             type_: if notice.reason.is_warning() { EventType::Warning } else { EventType::Normal },
             reason: notice.reason.as_str().to_owned(),

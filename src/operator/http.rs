@@ -11,6 +11,8 @@ use axum::routing::get;
 use kube::runtime::reflector::Store;
 use tokio::net::TcpListener;
 
+use super::clock;
+use super::lease::Leadership;
 use super::metrics::Metrics;
 use super::plans::GuardedRelocation;
 
@@ -26,14 +28,16 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    fn missing(&self) -> Vec<&'static str> {
+    fn missing(&self, leadership: &Leadership) -> Vec<&'static str> {
+        let listed = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         [
-            (&self.relocations, "the relocations have not been listed yet"),
-            (&self.plans, "the plans have not been listed yet"),
-            (&self.jobs, "the Jobs have not been listed yet"),
+            (listed(&self.relocations), "the relocations have not been listed yet"),
+            (listed(&self.plans), "the plans have not been listed yet"),
+            (listed(&self.jobs), "the Jobs have not been listed yet"),
+            (leadership.is_known(), "it is not known who holds the lease: it has not been read, or not for long"),
         ]
         .into_iter()
-        .filter(|(done, _)| !done.load(Ordering::Relaxed))
+        .filter(|(done, _)| !done)
         .map(|(_, what)| what)
         .collect()
     }
@@ -44,6 +48,7 @@ impl Readiness {
 pub(super) struct Pages {
     pub metrics: Arc<Metrics>,
     pub readiness: Arc<Readiness>,
+    pub leadership: Arc<Leadership>,
     pub relocations: Store<GuardedRelocation>,
 }
 
@@ -66,7 +71,7 @@ pub(super) async fn serve(
 }
 
 async fn ready(State(pages): State<Pages>) -> (StatusCode, String) {
-    let missing = pages.readiness.missing();
+    let missing = pages.readiness.missing(&pages.leadership);
     if missing.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
@@ -77,5 +82,5 @@ async fn metrics(State(pages): State<Pages>) -> ([(&'static str, &'static str); 
     let relocations = pages.relocations.state();
     let readable = relocations.iter().filter_map(|guarded| guarded.0.as_ref().ok());
     let content_type = ("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([content_type], pages.metrics.render(readable))
+    ([content_type], pages.metrics.render(readable, pages.leadership.leads(), clock::now()))
 }

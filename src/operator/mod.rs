@@ -11,7 +11,9 @@ mod clock;
 mod cluster;
 mod error;
 mod events;
+mod follow;
 mod http;
+mod lease;
 mod metrics;
 mod observe;
 mod places;
@@ -22,5 +24,6 @@ mod run;
 mod settings;
 mod unreadable;
 
+pub use follow::{FollowError, follow};
 pub use run::{RunError, run};
-pub use settings::{LogFormat, Settings};
+pub use settings::{LogFormat, Settings, SettingsError};

@@ -79,6 +79,11 @@ impl Places {
         let _ = self.wake.unbounded_send(reference_to(relocation));
     }
 
+    /// Drops everything that is remembered: the statuses tell who works.
+    pub fn forget_all(&self) {
+        self.admitted.lock().clear();
+    }
+
     /// Drops what is remembered about a relocation that is gone.
     pub fn forget(&self, uid: &str) {
         self.admitted.lock().remove(uid);

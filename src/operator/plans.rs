@@ -98,6 +98,9 @@ impl Verdict {
 
 /// Judges a plan once per generation and writes `Accepted`.
 pub(super) async fn judge_plan(guarded: Arc<GuardedPlan>, operator: Arc<Operator>) -> Result<Action> {
+    if !operator.cluster.leads() {
+        return Ok(Action::await_change());
+    }
     let plan = match &guarded.0 {
         Ok(plan) => plan,
         Err(invalid) => {

@@ -55,8 +55,11 @@ enum Pass {
     Settled(Option<Timestamp>),
 }
 
-/// Reconciles one relocation.
+/// Reconciles one relocation, if this operator leads; when it comes to lead, everything is looked at.
 pub(super) async fn reconcile(guarded: Arc<GuardedRelocation>, operator: Arc<Operator>) -> Result<Action> {
+    if !operator.cluster.leads() {
+        return Ok(Action::await_change());
+    }
     let relocation = match &guarded.0 {
         Ok(relocation) => relocation,
         Err(invalid) => {
@@ -68,7 +71,8 @@ pub(super) async fn reconcile(guarded: Arc<GuardedRelocation>, operator: Arc<Ope
     let span = tracing::info_span!(
         "relocation",
         namespace = relocation.namespace(),
-        name = relocation.name_any(),
+        // Not `name`: in JSON that is the span's own.
+        relocation = relocation.name_any(),
         uuid = status.uuid.or_else(|| relocation.uid()),
         step = status.step.map(tracing::field::display),
         task = status.task,
@@ -169,6 +173,7 @@ async fn pass(operator: &Operator, uid: &str, relocation: &Relocation) -> Result
             let mut stored = *stored;
             trim_managed_fields(stored.managed_fields_mut());
             let stored = Arc::new(stored);
+            operator.metrics.observe_change(relocation, &stored);
             operator.memories.change(uid, |memory| memory.latest = Some(Arc::clone(&stored)));
             tracing::info!(reason = decision.because.reason(), "{}", decision.because.message());
             Some(stored)
@@ -186,14 +191,14 @@ async fn pass(operator: &Operator, uid: &str, relocation: &Relocation) -> Result
         }
         (Some(stored), None) => {
             operator.metrics.count_pass(Outcome::Progressed);
-            events::publish(&operator.cluster.client(), &stored, &decision.notices).await;
+            events::publish(&operator.cluster, &stored, &decision.notices).await;
             Ok(settled_or_again(&decision, &stored))
         }
         (Some(_), Some(_)) if decided_at.elapsed() > DECISION_KEEPS => Ok(Pass::Lost),
         (Some(stored), Some(effect)) => {
             act::act(operator, &stored, effect).await?;
             operator.metrics.count_pass(Outcome::Progressed);
-            events::publish(&operator.cluster.client(), &stored, &decision.notices).await;
+            events::publish(&operator.cluster, &stored, &decision.notices).await;
             Ok(settled_or_again(&decision, &stored))
         }
         (None, Some(effect)) => {
@@ -207,7 +212,7 @@ async fn pass(operator: &Operator, uid: &str, relocation: &Relocation) -> Result
             }
             act::act(operator, &live, effect).await?;
             operator.metrics.count_pass(Outcome::Progressed);
-            events::publish(&operator.cluster.client(), &live, &decision.notices).await;
+            events::publish(&operator.cluster, &live, &decision.notices).await;
             Ok(settled_or_again(&decision, &live))
         }
     }
@@ -238,7 +243,11 @@ fn requeue_at(wake: Timestamp) -> Action {
 #[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub(super) fn error_policy(guarded: Arc<GuardedRelocation>, error: &ReconcileError, _: Arc<Operator>) -> Action {
     let name = guarded.name_any();
-    tracing::warn!(name, error = error as &dyn std::error::Error, "a reconciliation failed and is tried again");
+    if let ReconcileError::NotLeading { .. } = error {
+        tracing::info!(name, "a reconciliation is left to whoever leads");
+    } else {
+        tracing::warn!(name, error = error as &dyn std::error::Error, "a reconciliation failed and is tried again");
+    }
     error.disposition()
 }
 
@@ -246,6 +255,10 @@ pub(super) fn error_policy(guarded: Arc<GuardedRelocation>, error: &ReconcileErr
 #[expect(clippy::needless_pass_by_value, reason = "the controller's signature")]
 pub(super) fn plan_error_policy(guarded: Arc<GuardedPlan>, error: &ReconcileError, _: Arc<Operator>) -> Action {
     let name = guarded.name_any();
-    tracing::warn!(name, error = error as &dyn std::error::Error, "a plan could not be judged and is tried again");
+    if let ReconcileError::NotLeading { .. } = error {
+        tracing::info!(name, "a plan is left to whoever leads");
+    } else {
+        tracing::warn!(name, error = error as &dyn std::error::Error, "a plan could not be judged and is tried again");
+    }
     error.disposition()
 }

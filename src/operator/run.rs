@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::channel::mpsc;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::channel::{mpsc, oneshot};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
@@ -19,11 +20,12 @@ use tokio::net::TcpListener;
 use super::cache::{JobCache, Memories, trim_job, trim_relocation};
 use super::cluster::Cluster;
 use super::http::{self, Pages, Readiness};
+use super::lease::{self, Candidacy, FreshStart, Leadership};
 use super::metrics::Metrics;
 use super::places::Places;
 use super::plans::{GuardedPlan, GuardedRelocation, ReadPlans, judge_plan};
 use super::reconcile::{Operator, error_policy, plan_error_policy, reconcile};
-use super::settings::Settings;
+use super::settings::{Settings, SettingsError};
 
 /// The label selector of the Jobs that belong to relocations.
 const OUR_JOBS: &str = "app.kubernetes.io/managed-by=relocation-operator";
@@ -34,6 +36,9 @@ const PLAN_CONCURRENCY: u16 = 4;
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// The settings do not fit together.
+    #[error("cannot start with these settings")]
+    Settings(#[source] SettingsError),
     /// The pages cannot be served.
     #[error("cannot serve metrics and probes")]
     Serve(#[source] std::io::Error),
@@ -45,13 +50,15 @@ pub enum RunError {
 ///
 /// # Errors
 ///
-/// [`RunError::Serve`] when `listener` fails.
+/// [`RunError::Settings`] before anything is done, [`RunError::Serve`] when `listener` fails.
 pub async fn run(
     settings: Settings,
     client: Client,
     listener: TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), RunError> {
+    let candidacy = settings.candidacy().map_err(RunError::Settings)?;
+    let leadership = Arc::new(if candidacy.is_some() { Leadership::unknown() } else { Leadership::unopposed() });
     let shutdown = shutdown.shared();
     let metrics = Arc::new(Metrics::new());
     let readiness = Arc::new(Readiness::default());
@@ -61,9 +68,12 @@ pub async fn run(
     let (plans, plan_writer) = reflector::store::<GuardedPlan>();
     // Relocations that must look again although nothing of their own has changed.
     let (nudge, nudged) = mpsc::unbounded();
+    // Everything, when this operator comes to lead.
+    let (all_relocations, of_all_relocations) = mpsc::unbounded();
+    let (all_plans, of_all_plans) = mpsc::unbounded();
     let places = Arc::new(Places::new(nudge.clone()));
     let operator = Arc::new(Operator {
-        cluster: Cluster::new(client.clone(), Arc::clone(&metrics)),
+        cluster: Cluster::new(client.clone(), Arc::clone(&metrics), Arc::clone(&leadership)),
         relocations: relocations.clone(),
         plans: plans.clone(),
         read_plans: ReadPlans::default(),
@@ -115,18 +125,7 @@ pub async fn run(
             }
         })
         .touched_objects();
-    let plan_events = watcher(scoped(&client, &settings), watcher::Config::default())
-        .modify(|guarded: &mut GuardedPlan| guarded.managed_fields_mut().clear())
-        .inspect_ok({
-            let readiness = Arc::clone(&readiness);
-            move |event| {
-                if matches!(event, watcher::Event::InitDone) {
-                    readiness.plans.store(true, Ordering::Relaxed);
-                }
-            }
-        })
-        .reflect(plan_writer)
-        .touched_objects();
+    let plan_events = plan_events(scoped(&client, &settings), Arc::clone(&readiness), plan_writer);
 
     let users_of_plan = {
         let relocations = relocations.clone();
@@ -136,23 +135,66 @@ pub async fn run(
         .owns_stream(job_events)
         .watches_stream(plan_events, users_of_plan)
         .reconcile_on(nudged)
+        .reconcile_all_on(of_all_relocations)
         .with_config(ControllerConfig::default().concurrency(settings.concurrency))
         .trigger_backoff(Pause)
         .graceful_shutdown_on(shutdown.clone())
         .run(reconcile, error_policy, Arc::clone(&operator))
         .for_each(|_| async {});
     let judging = Controller::new(scoped::<GuardedPlan>(&client, &settings), watcher::Config::default())
+        .reconcile_all_on(of_all_plans)
         .with_config(ControllerConfig::default().concurrency(PLAN_CONCURRENCY))
         .trigger_backoff(Pause)
         .graceful_shutdown_on(shutdown.clone())
-        .run(judge_plan, plan_error_policy, operator)
+        .run(judge_plan, plan_error_policy, Arc::clone(&operator))
         .for_each(|_| async {});
-    let pages = Pages { metrics, readiness, relocations };
+    let (finished, all_is_done) = oneshot::channel();
+    let working = async {
+        tokio::join!(reconciling, judging);
+        // Nobody may be waiting for it: without an election nobody does.
+        let _ = finished.send(());
+    };
+    let wake = vec![all_relocations, all_plans];
+    let electing = elect(candidacy, &operator, &leadership, wake, all_is_done.map(drop));
+    let pages = Pages { metrics, readiness, leadership: Arc::clone(&leadership), relocations };
 
     tracing::info!(version = env!("CARGO_PKG_VERSION"), namespace = settings.namespace, "started");
-    let (served, (), ()) = tokio::join!(http::serve(listener, pages, shutdown), reconciling, judging);
+    let (served, (), ()) = tokio::join!(http::serve(listener, pages, shutdown), working, electing);
     tracing::info!("stopped");
     served.map_err(RunError::Serve)
+}
+
+/// What happens to plans, with the store kept up to date.
+fn plan_events(
+    plans: Api<GuardedPlan>,
+    readiness: Arc<Readiness>,
+    writer: Writer<GuardedPlan>,
+) -> impl Stream<Item = watcher::Result<GuardedPlan>> + Send {
+    watcher(plans, watcher::Config::default())
+        .modify(|guarded: &mut GuardedPlan| guarded.managed_fields_mut().clear())
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) {
+                readiness.plans.store(true, Ordering::Relaxed);
+            }
+        })
+        .reflect(writer)
+        .touched_objects()
+}
+
+/// Takes part in the election, if there is one, until what is being done is finished; then the lease is given back.
+async fn elect(
+    candidacy: Option<Candidacy>,
+    operator: &Operator,
+    leadership: &Leadership,
+    wake: Vec<mpsc::UnboundedSender<()>>,
+    done: impl Future<Output = ()>,
+) {
+    let Some(candidacy) = candidacy else { return };
+    let forget = || {
+        operator.memories.forget_all();
+        operator.places.forget_all();
+    };
+    lease::run(&candidacy, &operator.cluster, leadership, FreshStart { forget, wake }, done).await;
 }
 
 /// How long the watches of a controller pause after an error of one of them.

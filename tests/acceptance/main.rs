@@ -16,6 +16,7 @@ mod support;
 
 mod actions;
 mod admission;
+mod election;
 mod failures;
 mod faults;
 mod fences;

@@ -42,6 +42,34 @@ impl Asked {
         self.method == Method::GET && self.query.contains("watch=true")
     }
 
+    /// The right that it takes, as RBAC knows it: verb, API group, resource with subresource.
+    pub fn right(&self) -> (&'static str, String, String) {
+        let parts: Vec<&str> = self.path.trim_matches('/').split('/').collect();
+        let (group, rest) = match parts.as_slice() {
+            ["api", _, rest @ ..] => ("", rest),
+            ["apis", group, _, rest @ ..] => (*group, rest),
+            _ => ("", &[][..]),
+        };
+        let rest = rest.strip_prefix(&["namespaces"]).and_then(|rest| rest.get(1..)).unwrap_or(rest);
+        let (resource, is_named) = match rest {
+            [resource] => ((*resource).to_owned(), false),
+            [resource, _] => ((*resource).to_owned(), true),
+            [resource, _, subresource] => (format!("{resource}/{subresource}"), true),
+            _ => (self.path.clone(), false),
+        };
+        let verb = match (&self.method, is_named) {
+            (&Method::GET, _) if self.watches() => "watch",
+            (&Method::GET, true) => "get",
+            (&Method::GET, false) => "list",
+            (&Method::POST, _) => "create",
+            (&Method::PUT, _) => "update",
+            (&Method::PATCH, _) => "patch",
+            (&Method::DELETE, true) => "delete",
+            _ => "another verb",
+        };
+        (verb, group.to_owned(), resource)
+    }
+
     /// Whether it changes anything but a plan's status, events, or nothing at all.
     pub fn writes(&self) -> bool {
         self.method != Method::GET
@@ -63,8 +91,8 @@ struct Watched {
     answers: Vec<(Filter, StatusCode, String)>,
     /// Every write that reached the gate, in order.
     writes: Vec<Asked>,
-    /// How many requests of any kind reached the gate.
-    calls: usize,
+    /// Every request that reached the gate, in order.
+    asked: Vec<Asked>,
 }
 
 /// A request that the gate holds. Dropped without a word, it never reaches the API server.
@@ -153,7 +181,12 @@ impl Gate {
 
     /// How many requests of any kind reached the gate so far.
     pub fn calls(&self) -> usize {
-        self.watched.lock().expect("no page panics").calls
+        self.watched.lock().expect("no page panics").asked.len()
+    }
+
+    /// Every request of any kind that reached the gate so far, in order.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.watched.lock().expect("no page panics").asked.clone()
     }
 
     pub fn kubeconfig(&self) -> &Path {
@@ -232,7 +265,7 @@ impl Way {
         if watched.blind && asked.watches() {
             return None;
         }
-        watched.calls += 1;
+        watched.asked.push(asked.clone());
         if asked.writes() {
             watched.writes.push(asked.clone());
         }

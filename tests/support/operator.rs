@@ -45,7 +45,8 @@ impl Operator {
         Self::spawn_with(namespace, kubeconfig, &[]).await
     }
 
-    async fn spawn_with(namespace: &str, kubeconfig: Option<&Path>, environment: &[(&str, String)]) -> Self {
+    /// Starts an operator with these environment variables without waiting for it.
+    pub async fn spawn_with(namespace: &str, kubeconfig: Option<&Path>, environment: &[(&str, String)]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("operators");
         std::fs::create_dir_all(&directory).expect("a directory for logs");

@@ -97,6 +97,17 @@ impl Scenario {
         self.operators.push(Operator::spawn(&self.namespace, kubeconfig.as_deref()).await);
     }
 
+    /// Starts an operator with these environment variables without waiting for it.
+    pub async fn spawn_operator_with(&mut self, environment: &[(&str, String)]) {
+        let kubeconfig = self.gate.as_ref().map(|gate| gate.kubeconfig().to_owned());
+        self.operators.push(Operator::spawn_with(&self.namespace, kubeconfig.as_deref(), environment).await);
+    }
+
+    /// Starts an operator that talks to the API server directly, whatever gate there is for the others.
+    pub async fn start_operator_beside_the_gate(&mut self, environment: &[(&str, String)]) {
+        self.operators.push(Operator::start_with(&self.namespace, None, environment).await);
+    }
+
     /// Kills every operator with SIGKILL.
     pub fn kill_operators(&mut self) {
         self.operators.drain(..).for_each(Operator::kill);
