@@ -151,6 +151,7 @@ endif
 # Full counts of what every run tries a few times.
 test-long: export RELOCATION_RACES ?= 2000
 test-long: export RELOCATION_WRITERS ?= 200
+test-long: export RELOCATION_CHANGES ?= 10000
 test-long: export RELOCATION_KILLED_STEPS ?= 6
 test-long: export RELOCATION_LOSSES ?= 6
 test-long: export RELOCATION_FAILOVERS ?= 6

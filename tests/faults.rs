@@ -18,20 +18,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use relocation_operator::api::{StatusValue, Step};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Client;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::runtime::wait::await_condition;
+use relocation_operator::api::{Relocation, StatusValue, Step};
 use serde_json::json;
 
-use support::{Behaviour, Scenario, a_plan, a_relocation, amount, on, run_alone};
-
-/// The works of a success by a plan with one task `run` in each step.
-const SIX_WORKS: [&str; 6] = [
-    "UPLOADING/run/1",
-    "PREPROCESSING/run/1",
-    "VALIDATING/run/1",
-    "IMPORTING/run/1",
-    "POSTPROCESSING/run/1",
-    "NOTIFYING/run/1",
-];
+use support::{Behaviour, SIX_WORKS, Scenario, a_plan, a_relocation, amount, on, run_alone};
 
 /// A cluster whose components have just been started takes its time.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -197,6 +191,89 @@ async fn steps_of_the_hosts_clock_start_nothing_twice_and_take_no_fencing_token_
         scenario.assert_no_overlap();
     })
     .await;
+}
+
+/// The definitions of a newer version are installed, and this operator meets an object that only that one understands.
+#[tokio::test]
+async fn an_object_of_a_newer_version_is_told_so_and_stops_no_other() {
+    run_alone(async |scenario| {
+        scenario.create_plan(a_plan("plan").with_six_steps()).await;
+        scenario.start_operator().await;
+        let definition = NewerDefinition::install(&scenario.client).await;
+        let relocations = anything_like_a_relocation(scenario);
+        let mut newer = a_relocation("newer").build();
+        newer["spec"]["readiness"] = json!("WhenRehearsed");
+        let newer: DynamicObject = serde_json::from_value(newer).expect("an object");
+        create_once_it_is_known(&relocations, &newer).await;
+        let other = serde_json::from_value(a_relocation("other").build()).expect("an object");
+        relocations.create(&PostParams::default(), &other).await.expect("a relocation that everybody understands");
+
+        let stalled = wait_until(&relocations, "newer", "UnknownStatus").await;
+        wait_until(&relocations, "other", "SUCCESS").await;
+        let status = &stalled.data["status"];
+        assert_eq!(status["observedGeneration"], -1, "nothing else of it is touched: {status}");
+        let conditions = status["conditions"].as_array().expect("conditions");
+        assert_eq!(conditions.len(), 1, "{status}");
+        assert_eq!((&conditions[0]["type"], &conditions[0]["status"]), (&json!("Stalled"), &json!("True")));
+        assert!(conditions[0]["message"].as_str().is_some_and(|message| message.contains("WhenRehearsed")), "{status}");
+        assert_eq!(
+            stalled.metadata.resource_version,
+            wait_until(&relocations, "newer", "Stalled").await.metadata.resource_version
+        );
+
+        relocations.delete("newer", &DeleteParams::default()).await.expect("deleting always works");
+        definition.take_back(&scenario.client).await;
+    })
+    .await;
+}
+
+/// The definition of relocations with one more value of `spec.readiness`.
+struct NewerDefinition;
+
+impl NewerDefinition {
+    const NAME: &str = "relocations.relocation.dev";
+    const VALUES: &str = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/readiness/enum/0";
+
+    async fn install(client: &Client) -> Self {
+        Self::patch(client, json!([{ "op": "add", "path": Self::VALUES, "value": "WhenRehearsed" }])).await;
+        Self
+    }
+
+    async fn take_back(self, client: &Client) {
+        Self::patch(client, json!([
+            { "op": "test", "path": Self::VALUES, "value": "WhenRehearsed" }, { "op": "remove", "path": Self::VALUES }
+        ]))
+        .await;
+    }
+
+    async fn patch(client: &Client, operations: serde_json::Value) {
+        let definitions = Api::<CustomResourceDefinition>::all(client.clone());
+        let patch = Patch::<()>::Json(serde_json::from_value(operations).expect("a JSON patch"));
+        definitions.patch(Self::NAME, &PatchParams::default(), &patch).await.expect("the definition can be changed");
+    }
+}
+
+fn anything_like_a_relocation(scenario: &Scenario) -> Api<DynamicObject> {
+    let resource = ApiResource::erase::<Relocation>(&());
+    Api::namespaced_with(scenario.client.clone(), &scenario.namespace, &resource)
+}
+
+/// The API server takes a changed definition in after a moment.
+async fn create_once_it_is_known(api: &Api<DynamicObject>, object: &DynamicObject) {
+    let started = tokio::time::Instant::now();
+    while let Err(error) = api.create(&PostParams::default(), object).await {
+        assert!(started.elapsed() < DEADLINE, "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits until an object that is read as it is says this word in its status.
+async fn wait_until(api: &Api<DynamicObject>, name: &str, word: &str) -> DynamicObject {
+    let said = |object: Option<&DynamicObject>| {
+        object.is_some_and(|object| object.data["status"].to_string().contains(&format!("\"{word}\"")))
+    };
+    let waited = tokio::time::timeout(DEADLINE, await_condition(api.clone(), name, said)).await;
+    waited.unwrap_or_else(|_| panic!("{name}: no {word} in time")).expect("a watch").expect("it is there")
 }
 
 /// A host's clock as a file that can be rewritten, for programs that are started with its environment.

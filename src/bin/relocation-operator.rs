@@ -11,6 +11,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// A list of thousands of objects is parsed in pieces; glibc's allocator would keep what that took for ever.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "relocation-operator", version, about = "Moves an owner's data through six ordered steps")]
 #[command(args_conflicts_with_subcommands = true)]

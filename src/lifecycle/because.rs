@@ -222,7 +222,9 @@ impl Because {
                 "the PersistentVolumeClaim {claim:?} belongs to somebody else; delete it, and the relocation makes its own"
             ),
             Self::WaitingForLock { holder } => {
-                format!("the mutex is held by the relocation {holder:?}; waiting until it has ended")
+                format!(
+                    "the mutex is held by the relocation {holder:?}; waiting until that has ended and nothing of it runs any more"
+                )
             }
             Self::WaitingForPlace { plan, limit: 0, .. } => {
                 format!("the RelocationPlan {plan:?} is closed (spec.maxActive is 0); waiting until it is opened")
@@ -243,7 +245,7 @@ impl Because {
             }
             Self::PodNotReady { place, reason, message } => {
                 let colon = if message.is_empty() { "" } else { ": " };
-                format!("{place} does not start: {reason}{colon}{message}")
+                format!("{place} does not start: {reason}{colon}{message}{}", cure_of_the_template(reason))
             }
             Self::JobForbidden { message } => {
                 format!("the API server does not accept the Job now and is asked again: {message}")
@@ -301,5 +303,21 @@ impl Because {
             | Self::Suspending => Flow::Reconciling,
             Self::Deleted | Self::Paused | Self::Succeeded => Flow::Still,
         }
+    }
+}
+
+/// What a person can do when a pod does not start for a reason that may lie in the plan.
+fn cure_of_the_template(reason: &str) -> &'static str {
+    match reason {
+        "ImagePullBackOff"
+        | "ErrImagePull"
+        | "ErrImageNeverPull"
+        | "InvalidImageName"
+        | "CreateContainerConfigError"
+        | "CreateContainerError" => {
+            "; if the plan is wrong, correct it, set spec.desiredState to Aborted, and recover: the failed task then runs \
+             by the plan as it is"
+        }
+        _ => "",
     }
 }

@@ -34,12 +34,23 @@ pub(super) fn judge(mut draft: Draft<'_>, snapshot: &Snapshot<'_>, plan: &Plan) 
 }
 
 /// The fence that holds before `step`, and how it is opened. The one in the spec is named first, but each holds by itself.
+///
+/// A fence that is moved to a step which is over came too late and has no effect: above all it does not let go.
 fn fence_at(draft: &Draft<'_>, step: Step) -> Option<(PauseReason, String)> {
     let automatic = draft.spec.auto_pause == AutoPause::Honour && draft.status.auto_pause_at_step == Some(step);
     if draft.spec.pause_at_step == Some(step) {
         let also = if automatic { ", and spec.autoPause to Skip, because the plan pauses there too" } else { "" };
         let message = format!(
             "paused before {step} by spec.pauseAtStep; go on by clearing it or moving it to a later step{also}"
+        );
+        return Some((PauseReason::Fence, message));
+    }
+    let paused_here =
+        draft.status.pause.as_ref().is_some_and(|pause| pause.reason == PauseReason::Fence && pause.step == step);
+    if let Some(late) = draft.spec.pause_at_step.filter(|fence| paused_here && *fence < step) {
+        let message = format!(
+            "paused before {step} by spec.pauseAtStep, which was moved to {late}; that is over and lets nothing go on; \
+             go on by clearing it or moving it to a later step"
         );
         return Some((PauseReason::Fence, message));
     }

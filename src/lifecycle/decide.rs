@@ -131,7 +131,7 @@ fn plan_in_use<'s>(snapshot: &'s Snapshot<'_>, draft: &Draft<'_>) -> Result<Opti
     if draft.status.plan.is_none() {
         return Ok(None);
     }
-    Ok(snapshot.frozen.as_ref().ok_or(Facet::Frozen)?.as_ref())
+    Ok(snapshot.frozen.as_ref().ok_or(Facet::Frozen)?.as_deref())
 }
 
 /// Invariant "no strays": a live Job of ours that the stored status does not name, and any live Job of a relocation that

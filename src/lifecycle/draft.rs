@@ -327,30 +327,22 @@ impl<'a> Draft<'a> {
             retried_by: None,
             at: self.time(),
         });
-        let action = match cause.reason {
-            FailureReason::Aborted => NoticeReason::Aborted,
-            FailureReason::Cancelled => NoticeReason::Cancelled,
-            FailureReason::StatusLost => NoticeReason::StatusLost,
+        let (action, requested_by) = match cause.reason {
+            FailureReason::Aborted => (NoticeReason::Aborted, Some("desiredState")),
+            FailureReason::Cancelled => (NoticeReason::Cancelled, Some("cancelAtStep")),
+            FailureReason::StatusLost => (NoticeReason::StatusLost, None),
             FailureReason::DeadlineExceeded
             | FailureReason::AttemptsExhausted
             | FailureReason::FatalExitCode
             | FailureReason::EvidenceMissing
             | FailureReason::ValidationInvalid
             | FailureReason::JobRefused
-            | FailureReason::Locked => NoticeReason::Failed,
+            | FailureReason::Locked => (NoticeReason::Failed, None),
         };
         self.notice(action, format!("{}: {message} (failure {id})", cause.reason.as_str()));
-        match cause.reason {
-            FailureReason::Aborted => self.remember_request(action, Some(message), Some("desiredState")),
-            FailureReason::Cancelled => self.remember_request(action, Some(message), Some("cancelAtStep")),
-            FailureReason::DeadlineExceeded
-            | FailureReason::AttemptsExhausted
-            | FailureReason::FatalExitCode
-            | FailureReason::EvidenceMissing
-            | FailureReason::ValidationInvalid
-            | FailureReason::JobRefused
-            | FailureReason::Locked
-            | FailureReason::StatusLost => self.remember_ending(action, Some(message)),
+        match requested_by {
+            Some(field) => self.remember_request(action, Some(message), Some(field)),
+            None => self.remember_ending(action, Some(message)),
         }
     }
 

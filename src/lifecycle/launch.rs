@@ -43,7 +43,7 @@ pub(super) fn prepare<'a, 's>(
     }
     // After a crash the plan may be frozen already, and edited since; the frozen one is what will run.
     let frozen = snapshot.frozen.as_ref().ok_or(Facet::Frozen)?;
-    let plan = frozen.as_ref().unwrap_or(plan);
+    let plan = frozen.as_deref().unwrap_or(plan);
     let effect = match &plan.workspace {
         None => None,
         Some(_) => match snapshot.workspace.as_ref().ok_or(Facet::Workspace)? {
@@ -75,8 +75,10 @@ pub(super) fn prepare<'a, 's>(
 }
 
 fn locked(mut draft: Draft<'_>, holder: &str) -> Decision {
-    match draft.spec.when_locked {
-        WhenLocked::Wait => {
+    // What is started over has ended, and gives the lock back as soon as its pods have.
+    let started_over = draft.spec.retry_of.as_ref().is_some_and(|retry_of| retry_of.name == holder);
+    match (draft.spec.when_locked, started_over) {
+        (WhenLocked::Wait, _) | (WhenLocked::Fail, true) => {
             let first = draft.relocation.status.as_ref().is_none_or(|status| status.status.is_none());
             let because = Because::WaitingForLock { holder: holder.to_owned() };
             if first {
@@ -85,7 +87,7 @@ fn locked(mut draft: Draft<'_>, holder: &str) -> Decision {
             let wake = Some(draft.in_seconds(ENDING_POLL_SECONDS));
             draft.decide(because, None, wake)
         }
-        WhenLocked::Fail => {
+        (WhenLocked::Fail, false) => {
             let message = format!(
                 "the mutex {:?} is held by the relocation {holder:?}; wait until it has ended, or set spec.whenLocked to Wait",
                 draft.spec.effective_mutex()

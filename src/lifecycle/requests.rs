@@ -5,7 +5,7 @@
 
 use super::draft::{Draft, NoticeReason};
 use super::recover;
-use crate::api::{AnsweredRequests, AutoPause, DesiredState, LateRequest, StatusValue};
+use crate::api::{AnsweredRequests, AutoPause, DesiredState, LateRequest, StatusValue, Step};
 
 /// Answers every request that is new in this generation; a later look at the same spec answers nothing again.
 pub(super) fn answer(draft: &mut Draft<'_>) {
@@ -44,7 +44,7 @@ pub(super) fn answer(draft: &mut Draft<'_>) {
 fn answer_pause(draft: &mut Draft<'_>, asked: &AnsweredRequests) {
     match asked.pause_at_step {
         Some(step) if draft.status.is_behind(step) => {
-            let why = format!("cannot pause at {step}: {}", behind(draft));
+            let why = format!("cannot pause at {step}: {}", behind(draft, step));
             answer_late(draft, "pauseAtStep", step.to_string(), why);
         }
         Some(step) => {
@@ -83,7 +83,7 @@ fn answer_cancel(draft: &mut Draft<'_>, asked: &AnsweredRequests) {
         Some(step) if draft.status.is_behind(step) => {
             // After a failure it is a wish for the next time, and no step that was entered is entered again.
             if !failed {
-                let why = format!("cannot cancel at {step}: {}", behind(draft));
+                let why = format!("cannot cancel at {step}: {}", behind(draft, step));
                 answer_late(draft, "cancelAtStep", step.to_string(), why);
             }
         }
@@ -134,11 +134,13 @@ pub(super) fn answer_late(draft: &mut Draft<'_>, field: &str, value: String, why
     draft.status.late = Some(LateRequest { field: field.to_owned(), value, why, at: draft.time() });
 }
 
-fn behind(draft: &Draft<'_>) -> String {
+/// Why a step is behind.
+fn behind(draft: &Draft<'_>, step: Step) -> String {
     match draft.status.status {
         Some(StatusValue::Success) => "the relocation has succeeded".to_owned(),
         Some(StatusValue::Pending | StatusValue::InProgress | StatusValue::Pause | StatusValue::Failure) | None => {
-            format!("it has started (the relocation is at {})", draft.place())
+            let fate = if draft.status.step == Some(step) { "has started" } else { "is over" };
+            format!("it {fate} (the relocation is at {})", draft.place())
         }
     }
 }

@@ -3,6 +3,8 @@
 use k8s_openapi::jiff::Timestamp;
 
 use super::draft::ObjectReference;
+use std::sync::Arc;
+
 use super::plan::Plan;
 use crate::api::{Relocation, RetriedBy, Step, TaskResult};
 
@@ -16,7 +18,7 @@ pub struct Snapshot<'a> {
     /// The plan that `spec.planRef` names, as it is now.
     pub plan: PlanSeen,
     /// The plan that was frozen for this run; `Some(None)` when there is no such revision.
-    pub frozen: Option<Option<Plan>>,
+    pub frozen: Option<Option<Arc<Plan>>>,
     /// The Job that `status.job` names.
     pub job: JobSeen,
     /// How that Job was read.
@@ -48,7 +50,7 @@ pub struct Snapshot<'a> {
     /// The relocation that starts this one over and is active or has succeeded, read live; `Some(None)` without one.
     pub successor: Option<Option<RetriedBy>>,
     /// The plan as it is frozen for the next recovery; `Some(None)` when there is no such revision yet.
-    pub adopted: Option<Option<Plan>>,
+    pub adopted: Option<Option<Arc<Plan>>>,
     /// Whether the plan has a place for this relocation under its `maxActive`.
     pub place: Option<PlaceSeen>,
     /// What a success has left behind.
@@ -101,7 +103,7 @@ pub enum PlanSeen {
         message: String,
     },
     /// It can be used.
-    Accepted(Box<Plan>),
+    Accepted(Arc<Plan>),
 }
 
 /// How the Job that `status.job` names was read.

@@ -2,6 +2,7 @@
 //!
 //! A test's name is the rule as a sentence. The world in which histories play is in [`world`].
 
+mod answers;
 mod boundaries;
 mod breaks;
 mod endings;

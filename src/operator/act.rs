@@ -1,5 +1,7 @@
 //! Act: the one effect of a pass, after its intent is stored. Each is idempotent by name.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -39,10 +41,17 @@ pub(super) async fn act(operator: &Operator, relocation: &Relocation, effect: &E
         }
         Effect::CreateWorkspace(plan) => {
             let Some(claim) = build_workspace(relocation, plan) else { return Ok(()) };
-            create_idempotently::<PersistentVolumeClaim>(operator, &namespace, &claim).await
+            create_idempotently::<PersistentVolumeClaim>(operator, &namespace, &claim).await.map(drop)
         }
         Effect::FreezePlan { plan, revision: name } => {
-            create_idempotently::<ControllerRevision>(operator, &namespace, &revision(relocation, plan, name)).await
+            let revision = revision(relocation, plan, name);
+            let made = create_idempotently::<ControllerRevision>(operator, &namespace, &revision).await?;
+            // One that was there already may hold another plan and is read before it is used.
+            if made == Made::Now {
+                let frozen = Arc::new((**plan).clone());
+                operator.memories.change(&uid, |memory| memory.frozen = Some((name.clone(), frozen)));
+            }
+            Ok(())
         }
         Effect::CleanUp(leftovers) => {
             if let Some(claim) = &leftovers.workspace {
@@ -113,10 +122,17 @@ async fn create<K: Kind>(
     }
 }
 
-async fn create_idempotently<K: Kind>(operator: &Operator, namespace: &str, object: &Value) -> Result<()> {
+/// When an object was made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    Now,
+    Before,
+}
+
+async fn create_idempotently<K: Kind>(operator: &Operator, namespace: &str, object: &Value) -> Result<Made> {
     match operator.cluster.create::<K>(namespace, object, Mode::Persist).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.api_status().is_some_and(kube::core::Status::is_already_exists) => Ok(()),
+        Ok(_) => Ok(Made::Now),
+        Err(error) if error.api_status().is_some_and(kube::core::Status::is_already_exists) => Ok(Made::Before),
         Err(error) => Err(error),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
+use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use parking_lot::RwLock;
@@ -119,6 +120,20 @@ pub(super) fn trim_job(job: &mut Job) {
 /// The fields of the spec by which people steer: the history of requests says who set them.
 const STEERING: [&str; 5] = ["f:pauseAtStep", "f:autoPause", "f:cancelAtStep", "f:desiredState", "f:recover"];
 
+/// Drops from a relocation what nobody reads, and the room that its lists have for more: each of them was grown one by
+/// one, and a list of one task has room for four.
+pub(super) fn trim_relocation(guarded: &mut GuardedRelocation) {
+    trim_managed_fields(guarded.managed_fields_mut());
+    let Ok(relocation) = &mut guarded.0 else { return };
+    let Some(status) = &mut relocation.status else { return };
+    for step in &mut status.steps {
+        step.tasks.shrink_to_fit();
+    }
+    status.steps.shrink_to_fit();
+    status.conditions.shrink_to_fit();
+    status.history.shrink_to_fit();
+}
+
 /// Drops from the managed fields all but who owns the steering fields.
 pub(super) fn trim_managed_fields(fields: &mut Vec<ManagedFieldsEntry>) {
     fields.retain_mut(|entry| {
@@ -146,7 +161,7 @@ pub(super) struct Memory {
     /// The API server's last refusal to create a Job, by the Job's name.
     pub create_refusal: Option<(String, CreateRefusal)>,
     /// The frozen plan by the name of its revision.
-    pub frozen: Option<(String, Plan)>,
+    pub frozen: Option<(String, Arc<Plan>)>,
     /// Whether this process has looked at it, or has put off its first look.
     pub seen: bool,
     /// Whether the workspace of a success was seen to be gone.

@@ -22,6 +22,7 @@ mod reconcile;
 mod record;
 mod run;
 mod settings;
+mod unreadable;
 
 pub use follow::{FollowError, follow};
 pub use run::{RunError, run};

@@ -1,5 +1,7 @@
 //! Observe: what the judgement needs to know, from the cache where that is safe and by a live read where it asks for it.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -62,7 +64,7 @@ pub(super) async fn observe<'r>(
             .frozen
             .as_ref()
             .filter(|(name, _)| *name == expected_revision(relocation))
-            .map(|(_, plan)| Some(plan.clone())),
+            .map(|(_, plan)| Some(Arc::clone(plan))),
         job,
         job_read: JobRead::Cached,
         pods: None,
@@ -101,7 +103,7 @@ pub(super) async fn look(operator: &Operator, facet: Facet, snapshot: &mut Snaps
             let revision = expected_revision(relocation);
             let plan = frozen_plan(operator, &namespace, &uid, &revision).await?;
             if let Some(plan) = &plan {
-                operator.memories.change(&uid, |memory| memory.frozen = Some((revision, plan.clone())));
+                operator.memories.change(&uid, |memory| memory.frozen = Some((revision, Arc::clone(plan))));
             }
             snapshot.frozen = Some(plan);
         }
@@ -209,7 +211,7 @@ pub(super) fn expected_revision(relocation: &Relocation) -> String {
 }
 
 /// The plan that the revision of a name holds.
-async fn frozen_plan(operator: &Operator, namespace: &str, uid: &str, name: &str) -> Result<Option<Plan>> {
+async fn frozen_plan(operator: &Operator, namespace: &str, uid: &str, name: &str) -> Result<Option<Arc<Plan>>> {
     let Some(revision) = operator.cluster.get::<ControllerRevision>(namespace, name).await? else { return Ok(None) };
     if !is_owned_by(&revision, uid) {
         return Err(ReconcileError::Unreadable {
@@ -220,7 +222,7 @@ async fn frozen_plan(operator: &Operator, namespace: &str, uid: &str, name: &str
     let unreadable = |message| ReconcileError::Unreadable { what: "the plan revision", message };
     let data = revision.data.map(|data| data.0).unwrap_or_default();
     let spec: RelocationPlanSpec = serde_json::from_value(data).map_err(|error| unreadable(error.to_string()))?;
-    Plan::read(spec, revision.revision).map(Some).map_err(|problem| unreadable(problem.to_string()))
+    Plan::read(spec, revision.revision).map(Arc::new).map(Some).map_err(|problem| unreadable(problem.to_string()))
 }
 
 /// What exists under the label of the uuid that the run has or would have.

@@ -1,5 +1,6 @@
 //! Judges plans: what can be read in them, and what the API server says to a dry run of each Job and pod.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use kube::ResourceExt;
 use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use parking_lot::RwLock;
 use serde_json::{Value, json};
 
 use super::cluster::Mode;
@@ -40,6 +42,7 @@ impl Operator {
     /// The plan of a name, as the cache shows it.
     pub fn plan_seen(&self, namespace: &str, name: &str) -> PlanSeen {
         let Some(guarded) = self.plans.get(&ObjectRef::<GuardedPlan>::new(name).within(namespace)) else {
+            self.read_plans.write().remove(&(namespace.to_owned(), name.to_owned()));
             return PlanSeen::Missing;
         };
         let plan = match &guarded.0 {
@@ -56,12 +59,28 @@ impl Operator {
         if accepted.status != condition_status::TRUE {
             return PlanSeen::NotAccepted { message: accepted.message.clone() };
         }
-        match Plan::read(plan.spec.clone(), generation.unwrap_or(0)) {
-            Ok(plan) => PlanSeen::Accepted(Box::new(plan)),
+        let version = (plan.uid().unwrap_or_default(), generation.unwrap_or(0));
+        let key = (namespace.to_owned(), name.to_owned());
+        if let Some((read, known)) = self.read_plans.read().get(&key)
+            && *read == version
+        {
+            return PlanSeen::Accepted(Arc::clone(known));
+        }
+        match Plan::read(plan.spec.clone(), version.1) {
+            Ok(plan) => {
+                let plan = Arc::new(plan);
+                self.read_plans.write().insert(key, (version, Arc::clone(&plan)));
+                PlanSeen::Accepted(plan)
+            }
             Err(problem) => PlanSeen::NotAccepted { message: problem.to_string() },
         }
     }
 }
+
+/// The plans as they were read last, by namespace and name, each with the uid and generation it was read from.
+///
+/// Every pass looks at its plan, and a plan changes hardly ever.
+pub(super) type ReadPlans = RwLock<HashMap<(String, String), ((String, i64), Arc<Plan>)>>;
 
 /// The verdict on a plan.
 struct Verdict {

@@ -14,9 +14,9 @@ use super::cluster::Cluster;
 use super::error::ReconcileError;
 use super::metrics::{Metrics, Outcome};
 use super::places::Places;
-use super::plans::{GuardedPlan, GuardedRelocation};
+use super::plans::{GuardedPlan, GuardedRelocation, ReadPlans};
 use super::record::{Recorded, record};
-use super::{act, artifacts, clock, events, observe};
+use super::{act, artifacts, clock, events, observe, unreadable};
 use crate::api::{Relocation, RelocationStatus, short_hash};
 use crate::lifecycle::{Decision, JobSeen, Snapshot, decide};
 
@@ -38,6 +38,7 @@ pub(super) struct Operator {
     pub cluster: Cluster,
     pub relocations: Store<GuardedRelocation>,
     pub plans: Store<GuardedPlan>,
+    pub read_plans: ReadPlans,
     pub places: Arc<Places>,
     pub jobs: Arc<JobCache>,
     pub memories: Arc<Memories>,
@@ -62,12 +63,7 @@ pub(super) async fn reconcile(guarded: Arc<GuardedRelocation>, operator: Arc<Ope
     let relocation = match &guarded.0 {
         Ok(relocation) => relocation,
         Err(invalid) => {
-            tracing::warn!(
-                name = invalid.metadata.name,
-                namespace = invalid.metadata.namespace,
-                error = invalid.error,
-                "a relocation cannot be read, perhaps because a newer version wrote it; it is left alone"
-            );
+            unreadable::tell(&operator.cluster, &invalid.metadata, &invalid.error).await?;
             return Ok(Action::await_change());
         }
     };

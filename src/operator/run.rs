@@ -17,13 +17,13 @@ use kube::runtime::{Controller, WatchStreamExt};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::net::TcpListener;
 
-use super::cache::{JobCache, Memories, trim_job, trim_managed_fields};
+use super::cache::{JobCache, Memories, trim_job, trim_relocation};
 use super::cluster::Cluster;
 use super::http::{self, Pages, Readiness};
 use super::lease::{self, Candidacy, FreshStart, Leadership};
 use super::metrics::Metrics;
 use super::places::Places;
-use super::plans::{GuardedPlan, GuardedRelocation, judge_plan};
+use super::plans::{GuardedPlan, GuardedRelocation, ReadPlans, judge_plan};
 use super::reconcile::{Operator, error_policy, plan_error_policy, reconcile};
 use super::settings::{Settings, SettingsError};
 
@@ -76,6 +76,7 @@ pub async fn run(
         cluster: Cluster::new(client.clone(), Arc::clone(&metrics), Arc::clone(&leadership)),
         relocations: relocations.clone(),
         plans: plans.clone(),
+        read_plans: ReadPlans::default(),
         places: Arc::clone(&places),
         jobs: Arc::clone(&jobs),
         memories: Arc::clone(&memories),
@@ -83,7 +84,7 @@ pub async fn run(
     });
 
     let relocation_events = watcher(scoped(&client, &settings), watcher::Config::default())
-        .modify(|guarded: &mut GuardedRelocation| trim_managed_fields(guarded.managed_fields_mut()))
+        .modify(trim_relocation)
         .inspect_ok({
             let readiness = Arc::clone(&readiness);
             move |event| match event {

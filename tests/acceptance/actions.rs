@@ -5,10 +5,9 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
 use relocation_operator::api::{FailureReason, PauseReason, RelocationStatus, StatusValue, Step};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::SIX_WORKS;
-use crate::support::{Behaviour, Scenario, Script, a_plan, a_relocation, on, run};
+use crate::support::{Behaviour, SIX_WORKS, Scenario, Script, a_plan, a_relocation, on, run};
 
 /// Longer than a relocation takes that waits for its turn.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -229,32 +228,6 @@ async fn a_success_is_cleaned_up_and_keeps_its_record() {
         assert!(left.iter().all(|claim| claim.metadata.deletion_timestamp.is_some()), "{left:?}");
         assert_eq!(scenario.status("acme").status, Some(StatusValue::Success));
         assert_eq!(scenario.works("acme"), SIX_WORKS);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_wiped_status_ends_the_run_and_a_recover_goes_on_where_it_stood() {
-    run(async |scenario| {
-        scenario.create_plan(a_plan("plan").with_six_steps()).await;
-        scenario.script(on(Step::Importing), Behaviour::Hang);
-        scenario.start_operator().await;
-        scenario.create(a_relocation("acme")).await;
-        scenario.wait_for_running_pod("acme", Step::Importing).await;
-        let status = serde_json::to_value(scenario.status("acme")).expect("a status is JSON");
-        let nothing: serde_json::Map<String, Value> =
-            status.as_object().into_iter().flatten().map(|(name, _)| (name.clone(), Value::Null)).collect();
-        scenario.patch_status("acme", Value::Object(nothing)).await.expect("a whole status may be removed");
-        let lost = scenario.wait_for_failure("acme").await;
-        let failure = lost.failure.as_ref().expect("a failure");
-        assert_eq!((failure.reason, failure.step), (FailureReason::StatusLost, Step::Importing));
-        scenario.script(on(Step::Importing), Behaviour::succeed());
-        scenario.patch_spec("acme", json!({ "recover": failure.id })).await.expect("the id of the failure");
-        scenario.wait_for_success("acme").await;
-        let mut works = SIX_WORKS.map(str::to_owned).to_vec();
-        works.insert(4, "IMPORTING/run/2".to_owned());
-        assert_eq!(scenario.works("acme"), works, "earlier tasks never run again");
-        scenario.assert_no_overlap();
     })
     .await;
 }

@@ -7,8 +7,7 @@ use kube::api::{Api, EvictParams};
 use relocation_operator::api::{ConditionType, FailureReason, Step, WorkState, find_condition};
 use serde_json::json;
 
-use crate::SIX_WORKS;
-use crate::support::{Behaviour, a_plan, a_relocation, on, run};
+use crate::support::{Behaviour, SIX_WORKS, a_plan, a_relocation, on, run};
 
 #[tokio::test]
 async fn a_failing_task_is_tried_again_after_a_back_off_and_then_fails_with_code_and_message() {

@@ -8,9 +8,8 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PropagationPolicy};
 use relocation_operator::api::{Failure, FailureReason, StatusValue, Step};
 use serde_json::json;
 
-use crate::SIX_WORKS;
 use crate::support::{
-    Behaviour, Happening, Scenario, Script, Seen, a_plan, a_relocation, is_terminal, label_of, on, run,
+    Behaviour, Happening, SIX_WORKS, Scenario, Script, Seen, a_plan, a_relocation, is_terminal, label_of, on, run,
 };
 
 #[tokio::test]

@@ -3,8 +3,7 @@
 use relocation_operator::api::{ConditionType, FailureReason, PauseReason, StatusValue, Step, find_condition};
 use serde_json::json;
 
-use crate::SIX_WORKS;
-use crate::support::{Behaviour, Scenario, a_plan, a_relocation, on, run};
+use crate::support::{Behaviour, SIX_WORKS, Scenario, a_plan, a_relocation, on, run};
 
 /// A relocation that stands before IMPORTING because of its own fence.
 async fn paused_before_importing(scenario: &mut Scenario) {

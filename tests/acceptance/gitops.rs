@@ -11,8 +11,7 @@ use kube::core::Status;
 use relocation_operator::api::{ConditionType, Relocation, StatusValue, Step, find_condition};
 use serde_json::{Value, json};
 
-use crate::SIX_WORKS;
-use crate::support::{Behaviour, RelocationBuilder, Scenario, a_plan, a_relocation, on, run};
+use crate::support::{Behaviour, RelocationBuilder, SIX_WORKS, Scenario, a_plan, a_relocation, on, run};
 
 const FLUX: &str = "kustomize-controller";
 const ARGO: &str = "argocd-controller";

@@ -5,8 +5,7 @@ use std::time::Duration;
 use relocation_operator::api::{ConditionType, Relocation, StatusValue, find_condition};
 use serde_json::json;
 
-use crate::SIX_WORKS;
-use crate::support::{a_plan, a_relocation, run};
+use crate::support::{SIX_WORKS, a_plan, a_relocation, run};
 
 /// The message of a condition of the relocation, `Reason: message`.
 fn told(relocation: &Relocation, wanted: ConditionType) -> Option<String> {

@@ -29,13 +29,3 @@ mod races;
 mod silence;
 mod steps;
 mod writers;
-
-/// The Jobs of a success by a plan with one task `run` in each step.
-const SIX_WORKS: [&str; 6] = [
-    "UPLOADING/run/1",
-    "PREPROCESSING/run/1",
-    "VALIDATING/run/1",
-    "IMPORTING/run/1",
-    "POSTPROCESSING/run/1",
-    "NOTIFYING/run/1",
-];

@@ -12,8 +12,7 @@ use relocation_operator::api::{FailureReason, Step};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::SIX_WORKS;
-use crate::support::{Behaviour, Scenario, a_plan, a_relocation, on, run};
+use crate::support::{Behaviour, SIX_WORKS, Scenario, a_plan, a_relocation, on, run};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 

@@ -13,9 +13,8 @@ use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use relocation_operator::api::{Relocation, StatusValue, Step};
 use serde_json::json;
 
-use crate::SIX_WORKS;
 use crate::support::edits::working;
-use crate::support::{Held, Scenario, a_plan, a_relocation, amount, run};
+use crate::support::{Held, SIX_WORKS, Scenario, a_plan, a_relocation, amount, run};
 
 /// How many relocations race side by side; more would only wait for the Job controller.
 const SIDE_BY_SIDE: usize = 40;

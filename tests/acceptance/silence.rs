@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
+use kube::api::{Patch, PatchParams};
 use relocation_operator::api::{StatusValue, Step};
 use serde_json::json;
 
-use crate::SIX_WORKS;
-use crate::support::{Behaviour, a_plan, a_relocation, count_requests, is_write_of_an_operator, on, run_alone};
+use crate::support::{
+    Behaviour, SIX_WORKS, a_plan, a_relocation, amount, count_requests, is_write_of_an_operator, on, run_alone,
+};
+
+/// How many requests somebody has open at once who writes again and again.
+const AT_ONCE: usize = 20;
 
 /// How long a settled system is watched.
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);
@@ -45,6 +51,47 @@ async fn a_settled_system_writes_nothing() {
         assert_eq!(added.total(), 0, "{added:#?}");
         assert_eq!(writes_after, writes_before, "the operator's own count");
         assert_eq!(scenario.record.seen().versions.len(), still, "no relocation was written");
+    })
+    .await;
+}
+
+/// Somebody writes the same object again and again. What asks for nothing is answered by nothing, and what is an edit of
+/// the spec by at most one status write.
+#[tokio::test]
+async fn thousands_of_changes_of_one_object_do_not_flood_the_api_server() {
+    let changes = amount("RELOCATION_CHANGES", 1000);
+    run_alone(async |scenario| {
+        scenario.create_plan(a_plan("plan").with_six_steps()).await;
+        scenario.script(on(Step::Uploading), Behaviour::Hang);
+        scenario.start_operator().await;
+        scenario.create(a_relocation("acme")).await;
+        scenario.wait_for_running_pod("acme", Step::Uploading).await;
+        scenario.wait_for_quiet(Duration::from_secs(3), Duration::from_secs(60)).await;
+
+        let events = scenario.events("acme").await.len();
+        let written_before = written(&scenario.operators[0].page("/metrics").await.expect("the operator's metrics"));
+        for batch in (0..changes).collect::<Vec<_>>().chunks(AT_ONCE) {
+            let patches = batch.iter().map(|number| async {
+                let patch = Patch::Merge(json!({ "metadata": { "annotations": { "touched": number.to_string() } } }));
+                scenario.relocations().patch("acme", &PatchParams::default(), &patch).await.expect("an annotation");
+            });
+            join_all(patches).await;
+        }
+        scenario.wait_for_quiet(Duration::from_secs(3), Duration::from_secs(60)).await;
+        let written_after = written(&scenario.operators[0].page("/metrics").await.expect("the operator's metrics"));
+        assert_eq!(written_after, written_before, "annotations ask for nothing");
+
+        let edits = changes / 10;
+        for number in 0..edits {
+            let reason = format!("change {number}");
+            scenario.patch_spec("acme", json!({ "reason": reason })).await.expect("a reason may be given at any time");
+        }
+        scenario.wait_until_answered("acme").await;
+        let written_after = written(&scenario.operators[0].page("/metrics").await.expect("the operator's metrics"));
+        let added = usize::try_from(written_after - written_before).expect("a small number");
+        // A write that lost against the next edit is counted as well.
+        assert!(added <= 2 * edits, "{added} writes for {edits} edits");
+        assert_eq!(scenario.events("acme").await.len(), events, "nothing happened that an event could tell");
     })
     .await;
 }

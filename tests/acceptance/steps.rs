@@ -3,8 +3,7 @@
 use relocation_operator::api::{Step, WorkState};
 use serde_json::json;
 
-use crate::SIX_WORKS;
-use crate::support::{a_plan, a_relocation, run};
+use crate::support::{SIX_WORKS, a_plan, a_relocation, run};
 
 #[tokio::test]
 async fn a_relocation_runs_six_steps_in_order_with_one_job_each() {

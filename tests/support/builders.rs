@@ -6,6 +6,16 @@ use serde_json::{Value, json};
 use super::cluster::STUB_NODE;
 use super::edits::merge;
 
+/// The works of a success by a plan with one task `run` in each step.
+pub const SIX_WORKS: [&str; 6] = [
+    "UPLOADING/run/1",
+    "PREPROCESSING/run/1",
+    "VALIDATING/run/1",
+    "IMPORTING/run/1",
+    "POSTPROCESSING/run/1",
+    "NOTIFYING/run/1",
+];
+
 /// A plan whose pods the stub kubelet runs.
 #[derive(Clone, Debug)]
 pub struct PlanBuilder(Value);

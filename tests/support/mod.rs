@@ -21,7 +21,7 @@ mod scenario;
 mod server_metrics;
 
 pub use amounts::amount;
-pub use builders::{PlanBuilder, RelocationBuilder, a_plan, a_relocation, a_template};
+pub use builders::{PlanBuilder, RelocationBuilder, SIX_WORKS, a_plan, a_relocation, a_template};
 pub use cluster::{await_deletions, create_namespace, delete_namespace};
 pub use gate::{Asked, Gate, Held, write_kubeconfig};
 pub use kubelet::{Behaviour, Happening, Ran, Script, on};

@@ -51,6 +51,22 @@ fn looking_again_at_a_standing_fence_changes_nothing() {
     assert!(decision.notices.is_empty());
 }
 
+/// A request that comes too late has no effect, and least of all does it start the step that was fenced off.
+#[test]
+fn moving_the_fence_to_a_step_that_is_over_lets_nothing_go_on() {
+    let paused = pausing_at(a_relocation().before(Step::Importing), Some(Step::Importing)).passed();
+    let moved = pausing_at(paused, Some(Step::Preprocessing));
+    let decision = moved.decide();
+    assert_eq!((pause_reason(&decision.status), &decision.effect), (Some(PauseReason::Fence), &None));
+    let late = decision.status.late.as_ref().expect("it is answered");
+    assert_eq!(late.why, "cannot pause at PREPROCESSING: it is over (the relocation is at IMPORTING/importing)");
+    let settled = moved.passed().later(1000);
+    assert_eq!(&settled.decide().status, settled.status());
+    for goes_on in [None, Some(Step::Notifying)] {
+        assert!(matches!(pausing_at(settled.clone(), goes_on).decide().effect, Some(Effect::CreateJob(_))));
+    }
+}
+
 #[test]
 fn clearing_the_fence_enters_the_step_at_once_with_its_first_attempt() {
     let paused = pausing_at(a_relocation().before(Step::Importing), Some(Step::Importing)).passed();

@@ -1,5 +1,7 @@
 //! Chained conditions: what a relocation is, where it stands, and what was observed about it.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -312,10 +314,10 @@ impl Scene {
     }
 
     pub fn snapshot(&self) -> Snapshot<'_> {
-        let plan = self.plan();
+        let plan = Arc::new(self.plan());
         Snapshot {
             relocation: &self.relocation,
-            plan: self.plan.clone().unwrap_or_else(|| PlanSeen::Accepted(Box::new(plan.clone()))),
+            plan: self.plan.clone().unwrap_or_else(|| PlanSeen::Accepted(plan.clone())),
             frozen: Some(self.frozen.then(|| plan.clone())),
             adopted: Some(self.adopted.then_some(plan)),
             retried_by: self.successor.clone(),

@@ -86,8 +86,8 @@ fn before_the_start() {
         &waiting,
         &expect![[r#"
         PENDING UPLOADING kstatus InProgress
-        Ready=False WaitingForLock: the mutex is held by the relocation "other"; waiting until it has ended
-        Reconciling=True WaitingForLock: the mutex is held by the relocation "other"; waiting until it has ended
+        Ready=False WaitingForLock: the mutex is held by the relocation "other"; waiting until that has ended and nothing of it runs any more
+        Reconciling=True WaitingForLock: the mutex is held by the relocation "other"; waiting until that has ended and nothing of it runs any more
         Succeeded=Unknown Active: not ended yet
         Paused=False NotPaused: no fence is ahead
     "#]],

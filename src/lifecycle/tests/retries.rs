@@ -46,6 +46,15 @@ fn a_retry_keeps_the_origin_of_the_chain_and_sees_the_old_workspace() {
     assert!(mounts.contains("/relocation-source"), "{mounts}");
 }
 
+/// The pods of an aborted relocation may take their grace period to end, and it holds the lock until then.
+#[test]
+fn a_retry_waits_for_the_lock_of_what_it_starts_over_and_fails_for_that_of_others() {
+    let waits = a_retry().locked_by("old").decide();
+    assert_eq!((waits.status.status, waits.because.reason()), (Some(StatusValue::Pending), "WaitingForLock"));
+    let fails = a_retry().locked_by("another").decide();
+    assert_eq!(fails.status.failure.map(|failure| failure.reason), Some(FailureReason::Locked));
+}
+
 #[test]
 fn a_retry_of_what_cannot_be_started_over_waits_and_says_why() {
     let check = |scene: Scene, what: &str| {

@@ -138,6 +138,8 @@ pub(super) enum Edit {
     BadParameter(bool),
     /// One more attempt of the failure that stands, with all that is in its way cleared in the same change.
     Recover,
+    /// One more attempt of a failure that does not stand.
+    RecoverAnother,
 }
 
 /// What became of an edit.
@@ -145,7 +147,8 @@ pub(super) enum Edit {
 pub(super) enum Answer {
     /// There was nothing to change.
     Unchanged,
-    Refused,
+    /// By the admission rules, in these words.
+    Refused(String),
     Stored,
 }
 
@@ -312,7 +315,7 @@ impl World {
 
     /// The same with another plan.
     pub fn with_plan(flaw: Flaw, plan: Plan) -> Self {
-        let plan = Arc::new(PlanSeen::Accepted(Box::new(plan)));
+        let plan = Arc::new(PlanSeen::Accepted(Arc::new(plan)));
         let relocation = |index: usize| {
             let mut spec = a_spec();
             spec.when_locked = WhenLocked::Wait;
@@ -386,8 +389,8 @@ impl World {
         }
         let mut new = Relocation { spec, ..(*old).clone() };
         new.metadata.generation = new.metadata.generation.map(|generation| generation + 1);
-        if admitted(&old, &new).is_err() {
-            return Answer::Refused;
+        if let Err(refusal) = admitted(&old, &new) {
+            return Answer::Refused(refusal);
         }
         let status = old.status.clone().unwrap_or_default();
         let standing = &mut self.ledger.standing[relocation];
@@ -569,6 +572,7 @@ fn change(spec: &mut RelocationSpec, edit: Edit, status: Option<&RelocationStatu
                 spec.active_deadline_seconds = None;
             }
         }
+        Edit::RecoverAnother => spec.recover = Some("IMPORTING-9-0badcafe".to_owned()),
         Edit::Pause(step) => spec.pause_at_step = step,
         Edit::Cancel(step) => spec.cancel_at_step = step,
         Edit::AutoPause(value) => spec.auto_pause = value,

@@ -84,6 +84,7 @@ fn wish(edit: Edit) -> String {
         Edit::WhenLocked(value) => format!("sets whenLocked to {value:?}"),
         Edit::LateRequests(value) => format!("sets lateRequests to {value:?}"),
         Edit::Recover => "recovers the failure".to_owned(),
+        Edit::RecoverAnother => "recovers a failure that does not stand".to_owned(),
         Edit::BadParameter(true) => "sets a parameter that the plan does not know".to_owned(),
         Edit::BadParameter(false) => "clears the parameters".to_owned(),
     }

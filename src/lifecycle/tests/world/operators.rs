@@ -259,11 +259,11 @@ impl World {
     }
 
     /// The plan that is frozen for this run, or for the recovery after so many more.
-    fn revision(&self, relocation: usize, status: &RelocationStatus, more: i32) -> Option<Plan> {
+    fn revision(&self, relocation: usize, status: &RelocationStatus, more: i32) -> Option<Arc<Plan>> {
         let recoveries = status.recoveries.unwrap_or(0) + more;
         let derived = revision_name(&super::name_of(relocation), &uid_of(relocation), recoveries);
         let in_use = status.plan.as_ref().filter(|_| more == 0).map(|plan| plan.revision.clone());
-        self.revisions[relocation].get(&in_use.unwrap_or(derived)).map(|plan| (**plan).clone())
+        self.revisions[relocation].get(&in_use.unwrap_or(derived)).cloned()
     }
 
     /// What exists under the label of the run's uuid, the newest launch first.
