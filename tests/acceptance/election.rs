@@ -9,8 +9,7 @@ use relocation_operator::api::{StatusValue, Step};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use crate::SIX_WORKS;
-use crate::support::{Asked, Behaviour, Operator, Scenario, a_plan, a_relocation, amount, on, run};
+use crate::support::{Asked, Behaviour, Operator, SIX_WORKS, Scenario, a_plan, a_relocation, amount, on, run};
 
 const LEASE: &str = "relocation-operator";
 

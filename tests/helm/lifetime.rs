@@ -6,16 +6,7 @@ use std::time::Duration;
 use relocation_operator::api::{StatusValue, Step};
 
 use crate::release::{NAME, Release, chart};
-use crate::support::{Behaviour, Scenario, a_plan, a_relocation, is_terminal, on, run};
-
-const SIX_WORKS: [&str; 6] = [
-    "UPLOADING/run/1",
-    "PREPROCESSING/run/1",
-    "VALIDATING/run/1",
-    "IMPORTING/run/1",
-    "POSTPROCESSING/run/1",
-    "NOTIFYING/run/1",
-];
+use crate::support::{Behaviour, SIX_WORKS, Scenario, a_plan, a_relocation, is_terminal, on, run};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
