@@ -188,7 +188,7 @@ bench bench-record: install-crds no-operator
 	  cargo bench --locked --bench operator
 
 bench: BENCH_RECORD = $(CARGO_TARGET_DIR)/bench/results.md
-bench: ## Measure the operator next to a bare client (12 minutes on 2 idle cores; BENCH=quick: 3)
+bench: ## Measure the operator next to a bare client (25 minutes on 2 idle cores; BENCH=quick: 3)
 bench-record: BENCH_RECORD = docs/bench/results.md
 bench-record: ## The same, and keep the table in docs/bench/results.md
 
