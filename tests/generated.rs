@@ -186,7 +186,7 @@ fn every_answer_of_the_threat_model_names_tests_that_exist() {
     read_sources(&root.join("tests"), &mut sources);
     let mut named = 0;
     for row in page.lines().filter(|line| line.starts_with("| ")) {
-        let last = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let last = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
         for test in last.split('`').skip(1).step_by(2) {
             assert!(
                 sources.contains(&format!("fn {test}()")),
