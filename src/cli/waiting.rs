@@ -10,6 +10,7 @@ use super::ages;
 use super::cluster::Cluster;
 use super::error::Error;
 use super::frames::Frames;
+use super::interruption::told_to_stop;
 use super::observed::Observed;
 use super::outcome::Outcome;
 use super::sentence::{Words, sentence};
@@ -78,7 +79,7 @@ pub(super) async fn wait(session: &Session, cluster: &Cluster, name: &str, wait:
     };
     tokio::select! {
         outcome = waited => outcome,
-        _ = tokio::signal::ctrl_c() => Ok(Outcome::Interrupted),
+        stopped = told_to_stop() => Ok(stopped),
     }
 }
 
