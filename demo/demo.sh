@@ -167,9 +167,8 @@ show_fence() {
   echo "nothing has been written: the target volume is empty"
 }
 
-# Without the plugin it is a patch. Here the API server only says that it would take it.
 unpause() {
-  echo "without the plugin:"
+  echo "without the plugin (--dry-run, so that the API server only says whether it would take it):"
   show k patch reloc "$RELOCATION" --type=merge -p '{"spec":{"pauseAtStep":null}}' --dry-run=server
   echo
   echo "with it:"

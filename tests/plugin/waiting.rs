@@ -104,15 +104,18 @@ async fn who_is_told_to_stop_on_a_terminal_shows_the_cursor_again() {
         let person = begin(scenario).await;
         scenario.create(a_relocation("acme").paused_at(Step::Validating)).await;
         scenario.wait_for("acme", StatusValue::Pause, Step::Validating).await;
-        for (line, signal, expected) in [
-            ("status acme --watch", "TERM", 143),
-            ("status acme --watch", "INT", 130),
-            ("wait acme --for step=notifying", "TERM", 143),
+        scenario.script(on(Step::Uploading).relocation("busy"), Behaviour::Hang);
+        scenario.create(a_relocation("busy")).await;
+        scenario.wait_for_running_pod("busy", Step::Uploading).await;
+        for (line, text, signal, expected) in [
+            ("status acme --watch", "paused before VALIDATING", "TERM", 143),
+            ("status acme --watch", "paused before VALIDATING", "INT", 130),
+            ("wait busy", "UPLOADING/run runs", "TERM", 143),
         ] {
             let mut watching = person.begins_on_terminal(line);
             let pid = watching.until("pid ").await;
             let pid = pid.trim().trim_start_matches("pid ");
-            let seen = watching.until("paused before VALIDATING").await;
+            let seen = watching.until(text).await;
             assert!(seen.contains(HIDDEN), "{line}: {seen:?}");
             let killed = Command::new("kill").args(["-s", signal, pid]).status().await.expect("kill starts");
             assert!(killed.success(), "{pid}");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::error::Error;
-use super::super::interruption::told_to_stop;
+use super::super::interruption::unless_told_to_stop;
 use super::super::observed::{log_parameters, selector};
 use super::super::outcome::Outcome;
 use super::super::output::{Output, OutputArguments};
@@ -75,10 +75,7 @@ impl LogsArguments {
         pods.sort_by_key(order);
         self.check_task(&pods)?;
         if self.follow {
-            tokio::select! {
-                followed = self.follow(session, &cluster) => followed,
-                stopped = told_to_stop() => Ok(stopped),
-            }
+            unless_told_to_stop(self.follow(session, &cluster)).await
         } else {
             let chosen: Vec<Pod> = pods.into_iter().filter(|pod| self.is_chosen(pod)).collect();
             if chosen.is_empty() {

@@ -9,7 +9,7 @@ use super::super::ages;
 use super::super::cluster::Cluster;
 use super::super::error::Error;
 use super::super::frames::Frames;
-use super::super::interruption::told_to_stop;
+use super::super::interruption::unless_told_to_stop;
 use super::super::observed::Observed;
 use super::super::outcome::Outcome;
 use super::super::output::OutputArguments;
@@ -47,10 +47,7 @@ impl StatusArguments {
         let cluster = session.cluster_in_one_namespace().await?;
         let observed = Observed::gather(&cluster, &self.name).await?;
         if self.watch {
-            return tokio::select! {
-                ended = self.watch(session, &cluster, observed) => ended,
-                stopped = told_to_stop() => Ok(stopped),
-            };
+            return unless_told_to_stop(self.watch(session, &cluster, observed)).await;
         }
         self.show(session, &observed)?;
         Ok(Outcome::Done)
