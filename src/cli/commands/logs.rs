@@ -75,7 +75,7 @@ impl LogsArguments {
         pods.sort_by_key(order);
         self.check_task(&pods)?;
         if self.follow {
-            unless_told_to_stop(self.follow(session, &cluster)).await
+            unless_told_to_stop(Box::pin(self.follow(session, &cluster))).await
         } else {
             let chosen: Vec<Pod> = pods.into_iter().filter(|pod| self.is_chosen(pod)).collect();
             if chosen.is_empty() {

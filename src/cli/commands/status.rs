@@ -47,7 +47,7 @@ impl StatusArguments {
         let cluster = session.cluster_in_one_namespace().await?;
         let observed = Observed::gather(&cluster, &self.name).await?;
         if self.watch {
-            return unless_told_to_stop(self.watch(session, &cluster, observed)).await;
+            return unless_told_to_stop(Box::pin(self.watch(session, &cluster, observed))).await;
         }
         self.show(session, &observed)?;
         Ok(Outcome::Done)
