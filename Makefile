@@ -33,7 +33,7 @@ unit_tests := $(filter-out acceptance alerts e2e faults helm plugin,$(basename $
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
 	chart test test-long test-model test-helm test-alerts lint lint-format lint-clippy lint-scripts test-unit test-acceptance \
-	test-plugin test-faults test-e2e no-operator bench bench-record clean install-plugin
+	test-plugin test-faults test-e2e no-operator bench bench-record clean build-plugin install-plugin
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,17 +106,19 @@ chart: crds ## Write what the chart has from crds/ and values.yaml: its kinds, a
 install: load-images ## Install the chart, or upgrade it
 	@HELM=$$($(helm)) && HELM=$$HELM deploy/install.sh
 
+build-plugin:
+	cargo build --release --locked --bin kubectl-relocation
+
 # PREFIX/bin must be in PATH: kubectl finds its plugins there.
 PREFIX ?= $(HOME)/.local
-install-plugin: ## Install the kubectl plugin into PREFIX/bin (default ~/.local/bin)
-	cargo build --release --locked --bin kubectl-relocation
+install-plugin: build-plugin ## Install the kubectl plugin into PREFIX/bin (default ~/.local/bin)
 	@install -D -m 755 $(CARGO_TARGET_DIR)/release/kubectl-relocation $(PREFIX)/bin/kubectl-relocation
 	@$(PREFIX)/bin/kubectl-relocation completion kubectl > $(PREFIX)/bin/kubectl_complete-relocation
 	@chmod 755 $(PREFIX)/bin/kubectl_complete-relocation
 	@echo "installed $(PREFIX)/bin/kubectl-relocation; try: kubectl relocation list"
 
-demo: install ## Move real data through six steps, stop at the fence, go on, compare
-	@demo/demo.sh
+demo: install build-plugin ## Move real data through six steps, stop at the fence, go on, compare
+	@PATH="$(abspath $(CARGO_TARGET_DIR))/release:$$PATH" demo/demo.sh
 
 test: ## Run every suite and count (first time about 30 minutes)
 	@.ci/suites

@@ -2,7 +2,8 @@
 # The demonstration: a relocation moves a real directory tree through six steps, stops where it was told,
 # goes on when it is told, and what arrived is compared with what was there, by programs that are not ours.
 #
-# `make demo` sets everything up and calls this. It needs a kubeconfig whose cluster has the operator installed.
+# `make demo` sets everything up and calls this.
+# It needs a kubeconfig whose cluster has the operator installed, and kubectl-relocation in PATH.
 #
 #   IMAGE           the image of the plan's tasks
 #   TOOLS_IMAGE     a busybox
@@ -16,9 +17,11 @@ IMAGE=${IMAGE:-localhost/relocation-operator:dev}
 TOOLS_IMAGE=${TOOLS_IMAGE:-docker.io/library/busybox:1.37}
 DEMO_NAMESPACE=${DEMO_NAMESPACE:-demo}
 RELOCATION=files
-LONGEST_MOVE=1200
+LONGEST_MOVE=20m
 
 main() {
+  command -v kubectl-relocation >/dev/null ||
+    fail "kubectl-relocation is not in PATH; run the demonstration with 'make demo', or install the plugin with: make install-plugin"
   heading "1. A clean namespace"
   clean_namespace
   heading "2. Real data in the source volume"
@@ -26,17 +29,21 @@ main() {
   heading "3. A plan, and a relocation that is to stop before IMPORTING"
   start_relocation
   heading "4. It runs, and stops at the fence"
-  follow_until Paused
+  follow_until paused
   show_fence
   heading "5. It is told to go on"
   unpause
-  follow_until Succeeded
+  follow_until succeeded
   heading "6. Source and target are compared"
   compare
+  heading "7. Who asked for what"
+  show relocation history "$RELOCATION"
   what_next
 }
 
 k() { kubectl --namespace "$DEMO_NAMESPACE" "$@"; }
+
+relocation() { kubectl relocation "$@" --namespace "$DEMO_NAMESPACE"; }
 
 heading() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
 
@@ -45,13 +52,16 @@ fail() {
   exit 1
 }
 
-# show k ARGUMENT...: a command as a person would type it, then what it says.
+# show k|relocation ARGUMENT...: a command as a person would type it, then what it says.
 show() {
-  local word line="kubectl -n $DEMO_NAMESPACE"
+  local word line=''
   for word in "${@:2}"; do
     if [[ $word == *[[:space:]\{\}\"]* ]]; then line+=" '$word'"; else line+=" $word"; fi
   done
-  printf '$ %s\n' "$line"
+  case $1 in
+    k) printf '$ kubectl -n %s%s\n' "$DEMO_NAMESPACE" "$line" ;;
+    relocation) printf '$ kubectl relocation%s -n %s\n' "$line" "$DEMO_NAMESPACE" ;;
+  esac
   "$@"
 }
 
@@ -122,59 +132,47 @@ read_data_folders() {
 }
 
 start_relocation() {
-  local file
-  for file in plan relocation; do
-    printf '$ kubectl -n %s apply -f examples/files/%s.yaml\n' "$DEMO_NAMESPACE" "$file"
-    apply "$file.yaml"
-  done
+  printf '$ kubectl -n %s apply -f examples/files/plan.yaml\n' "$DEMO_NAMESPACE"
+  apply plan.yaml
+  # The file holds no image, so what is shown is what is done.
+  cd "$CHECKOUT"
+  show relocation create -f examples/files/relocation.yaml
 }
 
-# follow_until CONDITION: a line per change, until the condition is true; fails when the relocation does.
+# follow_until GOAL: shows what it does until the goal of `kubectl relocation wait` is reached; fails when it cannot be.
 follow_until() {
-  local condition=$1 line last='' reached status message start=$SECONDS
-  while true; do
-    IFS='|' read -r reached status line message < <(observe "$condition") || true
-    [[ -n $status ]] || line="waiting for the operator to see it"
-    if [[ $line != "$last" ]]; then
-      printf '%5d s  %s\n' "$SECONDS" "$line"
-      last=$line
-    fi
-    [[ $reached != True ]] || break
-    [[ $status != FAILURE ]] || give_up "the relocation failed: $message"
-    ((SECONDS - start < LONGEST_MOVE)) || give_up "the relocation is still not $condition after $LONGEST_MOVE s"
-    sleep 0.3
-  done
-  show k wait --for="condition=$condition" "reloc/$RELOCATION" --timeout=10s
-}
-
-# One line: is the condition true | status | what to show | why it failed.
-observe() {
-  k get reloc "$RELOCATION" -o "jsonpath={.status.conditions[?(@.type==\"$1\")].status}|{.status.status}|{.status.status} {.status.step} {.status.task}{range .status.attempt} (attempt {@}){end}|{.status.failure.message}{\"\n\"}"
+  show relocation wait "$RELOCATION" --for "$1" --timeout "$LONGEST_MOVE" ||
+    give_up "the wait for '$1' ended with exit code $?; 'kubectl relocation --help' says what it means"
 }
 
 give_up() {
-  k describe reloc "$RELOCATION" || true
+  relocation explain "$RELOCATION" || true
   k get jobs,pods || true
   fail "$1"
 }
 
 show_fence() {
-  local step written
+  local seen status written
   echo
-  show k get reloc "$RELOCATION" -o wide
-  echo
-  echo "why: $(k get reloc "$RELOCATION" -o 'jsonpath={.status.conditions[?(@.type=="Paused")].reason}: {.status.conditions[?(@.type=="Paused")].message}')"
-  step=$(k get reloc "$RELOCATION" -o 'jsonpath={.status.status} {.status.step}')
-  [[ $step == "PAUSE IMPORTING" ]] || give_up "it stopped, but at '$step' and not at 'PAUSE IMPORTING'"
+  show relocation status "$RELOCATION" | tee "$SCRATCH/seen"
+  seen=$(<"$SCRATCH/seen")
+  [[ $seen == *"possible now"*"kubectl relocation unpause $RELOCATION"* ]] || give_up "the status does not say how to go on"
+  status=$(k get reloc "$RELOCATION" -o 'jsonpath={.status.status} {.status.step}')
+  [[ $status == "PAUSE IMPORTING" ]] || give_up "it stopped, but at '$status' and not at 'PAUSE IMPORTING'"
   apply compare.yaml >/dev/null
   k wait --for=condition=Ready pod/compare --timeout=120s >/dev/null
   written=$(k exec compare -- find /target -mindepth 1 | wc -l)
   ((written == 0)) || give_up "IMPORTING has not been entered, but there are $written entries in the target volume"
-  echo "and nothing has been written: the target volume is empty"
+  echo
+  echo "nothing has been written: the target volume is empty"
 }
 
 unpause() {
-  show k patch reloc "$RELOCATION" --type=merge -p '{"spec":{"pauseAtStep":null}}'
+  echo "without the plugin (--dry-run, so that the API server only says whether it would take it):"
+  show k patch reloc "$RELOCATION" --type=merge -p '{"spec":{"pauseAtStep":null}}' --dry-run=server
+  echo
+  echo "with it:"
+  show relocation unpause "$RELOCATION" --reason "the evidence is complete"
 }
 
 compare() {
@@ -205,12 +203,11 @@ what_next() {
   cat <<END
 Try next:
   export KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
-  kubectl -n $DEMO_NAMESPACE describe reloc $RELOCATION                  its steps, times and history
-  kubectl -n $DEMO_NAMESPACE get jobs,pods                         one Job per task
-  kubectl -n $DEMO_NAMESPACE events                                what happened, in order
-  kubectl explain relocation.spec.pauseAtStep          what a fence is
-  kubectl -n $DEMO_NAMESPACE patch reloc $RELOCATION --type=merge -p '{"spec":{"pauseAtStep":"IMPORTING"}}'
-                                                       too late: the answer says why
+  make install-plugin                                   the plugin, where kubectl finds it
+  kubectl relocation status $RELOCATION -n $DEMO_NAMESPACE -o wide       its steps, tasks, Jobs, pods and times
+  kubectl relocation logs $RELOCATION -n $DEMO_NAMESPACE                 what its tasks said
+  kubectl relocation pause $RELOCATION -n $DEMO_NAMESPACE                too late: the answer says why
+  kubectl explain relocation.spec.pauseAtStep           what a fence is
 END
 }
 

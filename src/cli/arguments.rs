@@ -34,7 +34,7 @@ EXIT CODES
   2  wait: the relocation has failed           7  no API server: no kubeconfig, no context, no answer
   3  wait: it was cancelled or aborted         8  the cluster has no kinds of relocation.dev
   4  wait: it has paused before its end        9  the API server refused the change
-  124  out of time                           130  interrupted"
+  124  out of time                           130  interrupted; 143: by SIGTERM"
 )]
 pub struct Arguments {
     /// Flags of every command.

@@ -33,6 +33,7 @@ mod diff;
 mod error;
 mod frames;
 mod gitops;
+mod interruption;
 mod jsonpath;
 mod legal;
 mod manifest;

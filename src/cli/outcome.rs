@@ -16,6 +16,7 @@
 /// | 9 | the API server refused the change |
 /// | 124 | the time given by `--timeout` or `--request-timeout` is over |
 /// | 130 | interrupted from the keyboard while watching, following or waiting |
+/// | 143 | told to stop by SIGTERM meanwhile |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Outcome {
@@ -43,6 +44,8 @@ pub enum Outcome {
     TimedOut = 124,
     /// Interrupted from the keyboard.
     Interrupted = 130,
+    /// Told to stop by SIGTERM.
+    Terminated = 143,
 }
 
 impl Outcome {

@@ -1,5 +1,6 @@
 //! One run of the plugin: the flags of every command, where the output goes, and the way to the cluster.
 
+use std::fmt::Display;
 use std::io::Write;
 
 use k8s_openapi::jiff::Timestamp;
@@ -148,7 +149,7 @@ impl Session {
     }
 
     /// Says what went wrong, on standard error.
-    pub(super) fn complain(&self, error: &Error) {
+    pub(super) fn complain(&self, error: &impl Display) {
         self.say(&format!("{} {error}\n", styled("error:", BAD)));
     }
 

@@ -10,6 +10,7 @@ use super::ages;
 use super::cluster::Cluster;
 use super::error::Error;
 use super::frames::Frames;
+use super::interruption::unless_told_to_stop;
 use super::observed::Observed;
 use super::outcome::Outcome;
 use super::sentence::{Words, sentence};
@@ -76,10 +77,7 @@ pub(super) async fn wait(session: &Session, cluster: &Cluster, name: &str, wait:
         ));
         Ok(Outcome::TimedOut)
     };
-    tokio::select! {
-        outcome = waited => outcome,
-        _ = tokio::signal::ctrl_c() => Ok(Outcome::Interrupted),
-    }
+    unless_told_to_stop(waited).await
 }
 
 async fn watch(session: &Session, cluster: &Cluster, name: &str, wait: &Wait) -> Result<Outcome, Error> {

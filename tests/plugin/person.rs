@@ -54,8 +54,13 @@ impl Person {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-relocation"));
+        command.args(words);
+        self.at_home(command)
+    }
+
+    /// The command with the environment and the kubeconfig of this person.
+    fn at_home(&self, mut command: Command) -> Command {
         command
-            .args(words)
             .env("TZ", "UTC")
             .env_remove("NO_COLOR")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -98,7 +103,20 @@ impl Person {
     pub fn begins(&self, line: &str) -> Running {
         let mut words: Vec<&str> = line.split(' ').collect();
         words.extend(["-n", &self.namespace]);
-        let mut child = self.command(&words).stdout(Stdio::piped()).spawn().expect("the plugin starts");
+        self.running(self.command(&words))
+    }
+
+    /// Types a command that goes on, on a terminal; the first line that is read is `pid` and its process id.
+    pub fn begins_on_terminal(&self, line: &str) -> Running {
+        let plugin = env!("CARGO_BIN_EXE_kubectl-relocation");
+        let line = format!("echo pid $$; exec '{plugin}' {line} -n {}", self.namespace);
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
+        self.running(self.at_home(command))
+    }
+
+    fn running(&self, mut command: Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the command starts");
         let lines = BufReader::new(child.stdout.take().expect("its output is piped")).lines();
         Running { child, lines, namespace: self.namespace.clone() }
     }

@@ -521,6 +521,20 @@ async fn logs_of_all_attempts_are_printed_with_their_task_and_followed_to_the_en
         person.types("logs acme --step notifying").await.shows(expect![[r#"
             no pod of acme fits --step, --task and --attempt
         "#]]);
+        gate.answer(
+            |asked| asked.path.ends_with("/log") && asked.query.contains("tailLines=7"),
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 500, "reason": "InternalError",
+                "message": "the kubelet of node-1 does not answer"
+            })
+            .to_string(),
+        );
+        person.types("logs acme --step uploading --tail 7").await.shows(expect![[r#"
+            error: UPLOADING/run/1: the kubelet of node-1 does not answer
+            error: UPLOADING/run/2: the kubelet of node-1 does not answer
+            exit code 9
+        "#]]);
         scenario.script(on(Step::Importing), Behaviour::succeed());
         scenario.wait_for_success("acme").await;
         let (rest, code) = following.end().await;

@@ -3,9 +3,14 @@
 use kube::api::DeleteParams;
 use relocation_operator::api::{StatusValue, Step};
 use serde_json::json;
+use tokio::process::Command;
 
 use crate::person::Person;
 use crate::support::{Behaviour, Scenario, a_plan, a_relocation, on, run};
+
+/// What a terminal is sent to hide its cursor, and to show it again.
+const HIDDEN: &str = "\u{1b}[?25l";
+const SHOWN: &str = "\u{1b}[?25h";
 
 async fn begin(scenario: &mut Scenario) -> Person {
     scenario.create_plan(a_plan("plan").with_six_steps()).await;
@@ -89,6 +94,35 @@ async fn a_wait_for_what_is_deleted_ends() {
         scenario.relocations().delete("acme", &DeleteParams::default()).await.expect("it is there");
         let (rest, code) = waiting.end().await;
         assert_eq!(code, 5, "{rest}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_told_to_stop_on_a_terminal_shows_the_cursor_again() {
+    run(async |scenario| {
+        let person = begin(scenario).await;
+        scenario.create(a_relocation("acme").paused_at(Step::Validating)).await;
+        scenario.wait_for("acme", StatusValue::Pause, Step::Validating).await;
+        scenario.script(on(Step::Uploading).relocation("busy"), Behaviour::Hang);
+        scenario.create(a_relocation("busy")).await;
+        scenario.wait_for_running_pod("busy", Step::Uploading).await;
+        for (line, text, signal, expected) in [
+            ("status acme --watch", "paused before VALIDATING", "TERM", 143),
+            ("status acme --watch", "paused before VALIDATING", "INT", 130),
+            ("wait busy", "UPLOADING/run runs", "TERM", 143),
+        ] {
+            let mut watching = person.begins_on_terminal(line);
+            let pid = watching.until("pid ").await;
+            let pid = pid.trim().trim_start_matches("pid ");
+            let seen = watching.until(text).await;
+            assert!(seen.contains(HIDDEN), "{line}: {seen:?}");
+            let killed = Command::new("kill").args(["-s", signal, pid]).status().await.expect("kill starts");
+            assert!(killed.success(), "{pid}");
+            let (rest, code) = watching.end().await;
+            assert_eq!(code, expected, "{line} after {signal}: {rest:?}");
+            assert!(rest.rfind(SHOWN) > rest.rfind(HIDDEN), "{line} after {signal}: {rest:?}");
+        }
     })
     .await;
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
 use super::super::error::Error;
+use super::super::interruption::unless_told_to_stop;
 use super::super::observed::{log_parameters, selector};
 use super::super::outcome::Outcome;
 use super::super::output::{Output, OutputArguments};
@@ -74,31 +75,31 @@ impl LogsArguments {
         pods.sort_by_key(order);
         self.check_task(&pods)?;
         if self.follow {
-            tokio::select! {
-                followed = self.follow(session, &cluster) => followed,
-                _ = tokio::signal::ctrl_c() => Ok(Outcome::Interrupted),
-            }
+            unless_told_to_stop(Box::pin(self.follow(session, &cluster))).await
         } else {
             let chosen: Vec<Pod> = pods.into_iter().filter(|pod| self.is_chosen(pod)).collect();
             if chosen.is_empty() {
                 session.remark(&self.nothing(&relocation));
             }
-            let mut failed = None;
             if self.output.output == Some(Output::Name) {
                 let names: String = chosen.iter().map(|pod| format!("pod/{}\n", pod.name_any())).collect();
                 session.print(&names)?;
                 return Ok(Outcome::Done);
             }
+            let mut outcome = Outcome::Done;
             for pod in &chosen {
                 if !has_started(pod) {
                     session.remark(&format!("{} has not started", prefix(pod)));
                 } else if let Err(error) = self.print(session, &cluster, pod).await {
+                    if is_of_all(&error) {
+                        return Err(error);
+                    }
                     // The next pod may be on a node that answers.
-                    session.remark(&format!("{}: {error}", prefix(pod)));
-                    failed = Some(error);
+                    session.complain(&format!("{}: {error}", prefix(pod)));
+                    outcome = error.outcome();
                 }
             }
-            failed.map_or(Ok(Outcome::Done), Err)
+            Ok(outcome)
         }
     }
 
@@ -193,7 +194,7 @@ impl LogsArguments {
                 if self.is_chosen(&pod)
                     && let Err(error) = self.print(session, cluster, &pod).await
                 {
-                    if matches!(error, Error::Print(_) | Error::Forbidden { .. }) {
+                    if is_of_all(&error) {
                         return Err(error);
                     }
                     session.remark(&format!("{}: {error}", prefix(&pod)));
@@ -291,6 +292,11 @@ fn is_of_run(pod: &Pod, uuid: Option<&str>) -> bool {
 fn order(pod: &Pod) -> (bool, i64, Option<k8s_openapi::jiff::Timestamp>) {
     let launch = label_of(pod, Labels::LAUNCH).and_then(|launch| launch.parse().ok()).unwrap_or(0);
     (label_of(pod, Labels::STEP).is_none(), launch, pod.creation_timestamp().map(|time| time.0))
+}
+
+/// Whether it would be the same with every other pod.
+const fn is_of_all(error: &Error) -> bool {
+    matches!(error, Error::Print(_) | Error::Forbidden { .. })
 }
 
 fn has_started(pod: &Pod) -> bool {

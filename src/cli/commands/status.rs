@@ -9,6 +9,7 @@ use super::super::ages;
 use super::super::cluster::Cluster;
 use super::super::error::Error;
 use super::super::frames::Frames;
+use super::super::interruption::unless_told_to_stop;
 use super::super::observed::Observed;
 use super::super::outcome::Outcome;
 use super::super::output::OutputArguments;
@@ -46,7 +47,7 @@ impl StatusArguments {
         let cluster = session.cluster_in_one_namespace().await?;
         let observed = Observed::gather(&cluster, &self.name).await?;
         if self.watch {
-            return self.watch(session, &cluster, observed).await;
+            return unless_told_to_stop(Box::pin(self.watch(session, &cluster, observed))).await;
         }
         self.show(session, &observed)?;
         Ok(Outcome::Done)
@@ -100,10 +101,7 @@ impl StatusArguments {
             if status.is_some_and(RelocationStatus::has_ended) {
                 return Ok(Outcome::Done);
             }
-            tokio::select! {
-                () = watching.next() => {}
-                _ = tokio::signal::ctrl_c() => return Ok(Outcome::Interrupted),
-            }
+            watching.next().await;
         }
     }
 }
