@@ -1,8 +1,9 @@
 //! `list`: what there is, newest first.
 
 use clap::Args;
-use kube::ResourceExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::ages;
@@ -13,7 +14,7 @@ use super::super::output::OutputArguments;
 use super::super::session::Session;
 use super::super::table::{Cell, Table};
 use super::super::terminal::{BAD, GOOD, status_style};
-use crate::api::{ConditionType, Relocation, StatusValue, condition_status, find_condition};
+use crate::api::{ConditionType, PlanReference, Relocation, StatusValue, condition_status};
 
 /// The flags of `list`.
 #[derive(Args, Debug)]
@@ -53,15 +54,16 @@ impl ListArguments {
             self.output.print_objects(session, &objects)?;
             return Ok(Outcome::Done);
         }
-        let (mut relocations, unreadable) = listed.typed::<Relocation>();
-        relocations.retain(|relocation| self.fits(&texts(relocation)));
-        relocations.sort_by_key(|relocation| {
-            (std::cmp::Reverse(relocation.creation_timestamp().map(|time| time.0)), relocation.name_any())
+        let (mut rows, unreadable) = listed.typed::<Row>();
+        rows.retain(|row| self.fits(&row.texts()));
+        rows.sort_by(|one, other| {
+            let order = |row: &Row| std::cmp::Reverse(row.metadata.creation_timestamp.as_ref().map(|time| time.0));
+            order(one).cmp(&order(other)).then_with(|| one.metadata.name.cmp(&other.metadata.name))
         });
-        if relocations.is_empty() {
+        if rows.is_empty() {
             session.remark(&self.nothing(cluster.place()));
         } else {
-            self.output.print_table(session, &self.table(session, &relocations, cluster.place()))?;
+            self.output.print_table(session, &self.table(session, &rows, cluster.place()))?;
         }
         if unreadable > 0 {
             session.remark(&format!(
@@ -99,7 +101,7 @@ impl ListArguments {
         }
     }
 
-    fn table(&self, session: &Session, relocations: &[Relocation], place: &Place) -> Table {
+    fn table(&self, session: &Session, rows: &[Row], place: &Place) -> Table {
         let everywhere = *place == Place::Everywhere;
         let wide = self.output.is_wide();
         let mut headers = Vec::new();
@@ -112,23 +114,23 @@ impl ListArguments {
         }
         let mut table = Table::new(&headers);
         let now = session.now();
-        for relocation in relocations {
-            let status = relocation.status.clone().unwrap_or_default();
-            let ready = find_condition(&status.conditions, ConditionType::Ready);
+        for Row { metadata, spec, status } in rows {
+            let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
             let mut cells = Vec::new();
             if everywhere {
-                cells.push(Cell::maybe(relocation.metadata.namespace.as_deref()));
+                cells.push(Cell::maybe(metadata.namespace.as_deref()));
             }
-            let value = status.status.map(StatusValue::as_str);
-            let age = relocation.creation_timestamp().map(|time| ages::since(time.0, now));
+            let value = status.status.as_deref().unwrap_or_default();
+            let known = StatusValue::ALL.into_iter().find(|known| known.as_str() == value);
+            let age = metadata.creation_timestamp.as_ref().map(|time| ages::since(time.0, now));
             let is_ready = ready.is_some_and(|ready| ready.status == condition_status::TRUE);
             cells.extend([
-                Cell::from(relocation.name_any()),
-                Cell::maybe(status.step.map(crate::api::Step::as_str)),
-                Cell::new(value.unwrap_or_default(), status_style(status.status)),
+                Cell::from(metadata.name.as_str()),
+                Cell::maybe(status.step.as_deref()),
+                Cell::new(value, status_style(known)),
                 Cell::maybe(status.task.as_deref()),
                 Cell::from(status.attempt.map(|attempt| attempt.to_string()).unwrap_or_default()),
-                Cell::maybe(relocation.spec.pause_at_step.map(crate::api::Step::as_str)),
+                Cell::maybe(spec.pause_at_step.as_deref()),
                 Cell::new(
                     ready.map(|ready| ready.status.as_str()).unwrap_or_default(),
                     if is_ready { GOOD } else { anstyle::Style::new() },
@@ -140,8 +142,8 @@ impl ListArguments {
                     Cell::maybe(ready.map(|ready| ready.reason.as_str())),
                     Cell::new(status.failure.as_ref().map(|failure| failure.id.as_str()).unwrap_or_default(), BAD),
                     Cell::maybe(status.job.as_deref()),
-                    Cell::from(relocation.spec.plan_ref.name.as_str()),
-                    Cell::from(relocation.spec.owner.as_str()),
+                    Cell::from(spec.plan_ref.name.as_str()),
+                    Cell::from(spec.owner.as_str()),
                 ]);
             }
             table.row(cells);
@@ -150,17 +152,69 @@ impl ListArguments {
     }
 }
 
-/// Where the terms of a query are looked for.
-fn texts(relocation: &Relocation) -> Vec<String> {
-    let status = relocation.status.as_ref();
-    let uuid = status
-        .and_then(|status| status.uuid.clone())
-        .or_else(|| relocation.spec.uuid.clone())
-        .or_else(|| relocation.uid());
-    let mut texts = vec![relocation.name_any(), relocation.spec.owner.clone()];
-    texts.extend(uuid);
-    texts.extend(relocation.spec.items.iter().cloned());
-    texts
+/// What a line of the table shows of a relocation. The rest, which is most of it, is not even read: a thousand of them
+/// are some megabytes. Names stay texts, so that those of a newer version are shown as they are.
+#[derive(Debug, Deserialize)]
+struct Row {
+    metadata: RowMetadata,
+    spec: RowSpec,
+    #[serde(default)]
+    status: RowStatus,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RowMetadata {
+    name: String,
+    namespace: Option<String>,
+    uid: Option<String>,
+    creation_timestamp: Option<Time>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RowSpec {
+    owner: String,
+    plan_ref: PlanReference,
+    uuid: Option<String>,
+    #[serde(default)]
+    items: Vec<String>,
+    pause_at_step: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RowStatus {
+    uuid: Option<String>,
+    status: Option<String>,
+    step: Option<String>,
+    task: Option<String>,
+    attempt: Option<i64>,
+    job: Option<String>,
+    failure: Option<RowFailure>,
+    conditions: Vec<RowCondition>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RowFailure {
+    id: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct RowCondition {
+    #[serde(rename = "type")]
+    type_: String,
+    status: String,
+    reason: String,
+}
+
+impl Row {
+    /// Where the terms of a query are looked for.
+    fn texts(&self) -> Vec<String> {
+        let uuid = [&self.status.uuid, &self.spec.uuid, &self.metadata.uid].into_iter().find_map(Clone::clone);
+        let names = [self.metadata.name.clone(), self.spec.owner.clone()];
+        names.into_iter().chain(uuid).chain(self.spec.items.iter().cloned()).collect()
+    }
 }
 
 /// The same of an object that this version may not understand.
@@ -208,7 +262,7 @@ mod tests {
             "metadata": { "name": "acme-eu", "uid": "3f0c" },
             "spec": { "owner": "Acme Inc", "planRef": { "name": "files" }, "items": ["wiki", "shop"] }
         });
-        let relocation: Relocation = serde_json::from_value(object.clone()).unwrap();
+        let row: Row = serde_json::from_value(object.clone()).unwrap();
         for (query, found) in [
             (&["acme"][..], true),
             (&["ACME", "wiki"], true),
@@ -217,7 +271,7 @@ mod tests {
             (&["acme", "blog"], false),
             (&["files"], false),
         ] {
-            assert_eq!(arguments(query).fits(&texts(&relocation)), found, "{query:?}");
+            assert_eq!(arguments(query).fits(&row.texts()), found, "{query:?}");
             assert_eq!(arguments(query).fits(&sought_in(&object)), found, "{query:?}");
         }
     }
