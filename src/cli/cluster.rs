@@ -270,6 +270,12 @@ impl Cluster {
             404 if !names_an_object(&status) && resource.ends_with(crate::api::GROUP) => {
                 Error::KindsMissing { address }
             }
+            // Nothing is refused when something is broken on the other side.
+            500.. => Error::Request {
+                verb,
+                resource: resource.to_owned(),
+                why: format!("the API server answered {}: {}", status.code, status.message),
+            },
             _ if status.message.is_empty() => Error::Request {
                 verb,
                 resource: resource.to_owned(),

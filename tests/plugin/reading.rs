@@ -531,9 +531,9 @@ async fn logs_of_all_attempts_are_printed_with_their_task_and_followed_to_the_en
             .to_string(),
         );
         person.types("logs acme --step uploading --tail 7").await.shows(expect![[r#"
-            error: UPLOADING/run/1: the kubelet of node-1 does not answer
-            error: UPLOADING/run/2: the kubelet of node-1 does not answer
-            exit code 9
+            error: UPLOADING/run/1: cannot get pods/log: the API server answered 500: the kubelet of node-1 does not answer
+            error: UPLOADING/run/2: cannot get pods/log: the API server answered 500: the kubelet of node-1 does not answer
+            exit code 1
         "#]]);
         scenario.script(on(Step::Importing), Behaviour::succeed());
         scenario.wait_for_success("acme").await;
