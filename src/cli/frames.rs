@@ -24,12 +24,13 @@ pub(super) struct Frames<'s> {
     session: &'s Session,
     lines: usize,
     size: Option<Size>,
+    shown: String,
 }
 
 impl<'s> Frames<'s> {
     /// Begins below whatever is on the terminal.
     pub fn new(session: &'s Session) -> Self {
-        Self { session, lines: 0, size: None }
+        Self { session, lines: 0, size: None, shown: String::new() }
     }
 
     /// Draws a frame in the place of the last one. What does not fit is left out at the end, and said.
@@ -37,8 +38,12 @@ impl<'s> Frames<'s> {
         let size = (self.session.terminal.size)();
         let resized = self.size.is_some() && self.size != size;
         let room = size.map_or(usize::MAX, |size| size.lines.saturating_sub(1).max(1));
-        let text = self.frame(&fit(picture, room), resized);
-        self.size = size;
+        let fitting = fit(picture, room);
+        if !resized && fitting == self.shown {
+            return Ok(());
+        }
+        let text = self.frame(&fitting, resized);
+        (self.size, self.shown) = (size, fitting);
         self.session.print_frame(&text)
     }
 
