@@ -116,10 +116,12 @@ impl World {
         let (old, new) = (old.status.clone().unwrap_or_default(), new.status.clone().unwrap_or_default());
         let lost = new.failure.as_ref().is_some_and(|failure| failure.reason == FailureReason::StatusLost);
         if lost && old.status.is_none() {
-            // A fence that was stored while nothing told that its step had been entered; it is answered as late.
+            // What was left of a run tells that a step had been entered; that is no entry. A fence that was stored while
+            // nothing told so is answered as late, and a cancel that was stored after a failure of that step is a wish.
             self.ledger.standing[relocation].retain(|step| !new.is_behind(*step));
+        } else {
+            self.fences_hold(relocation, spec, &old, &new)?;
         }
-        self.fences_hold(relocation, spec, &old, &new)?;
         self.nothing_twice(relocation, &old, &new)?;
         fold_comes_first(pending, &old, &new)?;
         reasons_are_told(&new)
