@@ -368,7 +368,7 @@ async fn explain_names_what_is_in_the_way() {
         scenario.create(a_relocation("second").with(json!({ "owner": "acme", "whenLocked": "Wait" }))).await;
         scenario.wait_until_answered("second").await;
         person.types("explain second").await.shows(expect![[r#"
-            second is PENDING at UPLOADING: the mutex is held by the relocation "stuck"; waiting until it has ended
+            second is PENDING at UPLOADING: the mutex is held by the relocation "stuck"; waiting until that has ended and nothing of it runs any more
 
             plan  plan is accepted
             fence  none
