@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use expect_test::expect;
 use kube::api::{Patch, PatchParams};
-use relocation_operator::api::{AutoPause, DesiredState, StatusValue, Step};
+use relocation_operator::api::{AutoPause, DesiredState, Relocation, StatusValue, Step};
 use serde_json::{Value, json};
 
 use crate::errors::account;
@@ -48,7 +48,10 @@ async fn a_pause_stops_before_the_next_step_and_unpause_lets_it_go_on() {
         "#]]);
         let after = spec(scenario, "acme").await;
         assert_eq!((&after["pauseAtStep"], &after["reason"]), (&json!("IMPORTING"), &json!("audit")));
-        let written = scenario.relocations().get("acme").await.expect("the relocation").metadata.resource_version;
+        let answered = |relocation: &Relocation| {
+            relocation.status.as_ref().and_then(|status| status.observed_generation) == relocation.metadata.generation
+        };
+        let written = scenario.wait_until("acme", "the pause is answered", answered).await.metadata.resource_version;
         person.types("pause acme --at-step importing").await.shows(expect![[r#"
             acme pauses before IMPORTING already
         "#]]);
