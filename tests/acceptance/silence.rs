@@ -12,7 +12,7 @@ use crate::support::{
 };
 
 /// How many requests somebody has open at once who writes again and again.
-const AT_ONCE: usize = 20;
+const AT_ONCE: usize = 4;
 
 /// How long a settled system is watched.
 const HALF_A_MINUTE: Duration = Duration::from_secs(30);

@@ -399,14 +399,17 @@ impl World {
         }
         let failed = status.status == Some(StatusValue::Failure);
         let (pause, cancel) = (new.spec.pause_at_step, new.spec.cancel_at_step.filter(|_| !failed));
+        let answered = status.answered.clone().unwrap_or_default();
         let asked = [
-            ("pauseAtStep", pause, new.spec.pause_at_step != old.spec.pause_at_step),
-            ("cancelAtStep", cancel, new.spec.cancel_at_step != old.spec.cancel_at_step),
+            ("pauseAtStep", pause, new.spec.pause_at_step != old.spec.pause_at_step, answered.pause_at_step),
+            ("cancelAtStep", cancel, new.spec.cancel_at_step != old.spec.cancel_at_step, answered.cancel_at_step),
         ];
         let owed = &mut self.ledger.owed[relocation];
-        for (field, wanted, _) in asked.into_iter().filter(|(.., changed)| *changed) {
+        for (field, wanted, _, answered) in asked.into_iter().filter(|(.., changed, _)| *changed) {
             owed.remove(field);
-            owed.extend(wanted.filter(|step| status.is_behind(*step)).map(|step| (field, step)));
+            // What is asked again before anybody saw it taken back has its answer already.
+            let late = wanted.filter(|step| status.is_behind(*step) && answered != Some(*step));
+            owed.extend(late.map(|step| (field, step)));
         }
         self.store(relocation, new);
         Answer::Stored

@@ -61,9 +61,12 @@ pub(super) fn forget_the_irrelevant(world: &mut World, left: Budget) {
             writes: _,
         } = &mut world.ledger;
         names[index].retain(|name, _| named.contains(name) || jobs.iter().any(|(job, _)| job == name));
+        // Where a lost status is found to have stood may be a task that was over.
+        let may_come_back = left.wipes > 0 || lost[index];
         for counts in [launches, failures, recovered] {
             counts.retain(|(owner, step, task), _| {
-                *owner != index || present.as_ref().is_none_or(|(at, name)| at == step && name == task)
+                let stands = present.as_ref().is_none_or(|(at, name)| at == step && name == task);
+                *owner != index || may_come_back || stands
             });
         }
         if let Some(stored) = &mut world.relocations[index] {

@@ -181,7 +181,7 @@ fn jobs_that_fail_vanish_or_go_on_break_no_promise() {
 
 #[test]
 fn two_operators_and_an_edit_break_no_promise() {
-    let budget = Budget { edits: depth(1, 2), crashes: depth(0, 1), ..Budget::default() };
+    let budget = Budget { edits: 1, crashes: depth(0, 1), ..Budget::default() };
     let menu = vec![
         Edit::Pause(Some(Step::Validating)),
         Edit::Desire(DesiredState::Suspended),
@@ -196,19 +196,17 @@ fn two_operators_and_an_edit_break_no_promise() {
 
 #[test]
 fn operators_with_old_caches_break_no_promise() {
-    let budget = Budget { edits: 1, faults: 1, stale: 1, ..Budget::default() };
-    let operators = depth(1, 2).into();
+    let budget = Budget { edits: 1, faults: 1, stale: depth(1, 2), ..Budget::default() };
     let menu = vec![Edit::Desire(DesiredState::Suspended), Edit::Pause(Some(Step::Importing))];
-    let bounds = Bounds { plan: one_step, operators, menu, faults: two_faults(), budget, ..peace() };
+    let bounds = Bounds { plan: one_step, menu, faults: two_faults(), budget, ..peace() };
     explore("caches", bounds, &[SUCCESS, ABANDONED]);
 }
 
 #[test]
 fn two_operators_whose_clocks_differ_break_no_promise() {
     let budget = Budget { faults: 1, crashes: depth(0, 1), ..Budget::default() };
-    let plan = if is_deep() { two_steps } else { one_step };
     let faults = vec![Fault::Deleted(Manner::Background)];
-    let bounds = Bounds { plan, operators: 2, skew: 3, faults, budget, ..peace() };
+    let bounds = Bounds { plan: one_step, operators: 2, skew: 3, faults, budget, ..peace() };
     explore("clocks", bounds, &[SUCCESS, ABANDONED]);
 }
 
@@ -216,14 +214,14 @@ fn two_operators_whose_clocks_differ_break_no_promise() {
 fn two_relocations_of_one_mutex_break_no_promise() {
     let menu = vec![Edit::Desire(DesiredState::Suspended), Edit::Desire(DesiredState::Aborted)];
     let budget = Budget { edits: 1, faults: depth(0, 1), deletes: depth(0, 1), ..Budget::default() };
-    let (operators, faults) = (depth(1, 2).into(), vec![Fault::Deleted(Manner::Background)]);
-    let bounds = Bounds { plan: one_step, relocations: 2, operators, menu, faults, budget, ..peace() };
+    let faults = vec![Fault::Deleted(Manner::Background)];
+    let bounds = Bounds { plan: one_step, relocations: 2, menu, faults, budget, ..peace() };
     explore("mutex", bounds, &[SUCCESS, ABORTED, SUSPENDED]);
 }
 
 #[test]
 fn a_relocation_that_is_deleted_at_any_moment_is_gone_and_holds_nobody_up() {
-    let budget = Budget { deletes: depth(1, 2), crashes: depth(0, 1), ..Budget::default() };
+    let budget = Budget { deletes: 1, ..Budget::default() };
     let operators = depth(1, 2).into();
     explore("deleted", Bounds { plan: one_step, relocations: 2, operators, budget, ..peace() }, &[SUCCESS, ABANDONED]);
 }
@@ -231,9 +229,8 @@ fn a_relocation_that_is_deleted_at_any_moment_is_gone_and_holds_nobody_up() {
 #[test]
 fn the_lock_of_a_recovered_run_is_not_given_back_by_a_late_operator() {
     let menu = vec![Edit::Desire(DesiredState::Aborted), Edit::Recover];
-    let budget = Budget { edits: 2, ..Budget::default() };
-    let operators = depth(1, 2).into();
-    let bounds = Bounds { plan: one_step, relocations: 2, operators, menu, budget, ..peace() };
+    let budget = Budget { edits: 2, crashes: depth(0, 1), ..Budget::default() };
+    let bounds = Bounds { plan: one_step, relocations: 2, menu, budget, ..peace() };
     explore("handover", bounds, &[SUCCESS, ABORTED, RECOVERED]);
 }
 
@@ -247,8 +244,7 @@ fn a_recover_gives_exactly_one_more_attempt() {
     ];
     let faults = vec![Fault::Ends(Outcome::Exit(65)), Fault::Deleted(Manner::Background)];
     let budget = Budget { edits: 2, faults: depth(1, 2), ..Budget::default() };
-    let operators = depth(1, 2).into();
-    let bounds = Bounds { plan: two_steps, operators, menu, faults, budget, ..peace() };
+    let bounds = Bounds { plan: two_steps, menu, faults, budget, ..peace() };
     explore("recover", bounds, &[SUCCESS, RECOVERED, ABORTED]);
 }
 
