@@ -33,7 +33,7 @@ unit_tests := $(filter-out acceptance alerts e2e faults helm image network plugi
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	chart test test-long test-model test-helm test-alerts test-image test-network lint lint-format lint-clippy lint-scripts lint-deny test-unit test-acceptance \
+	chart test test-long test-model test-helm test-alerts test-image test-network test-oldest lint lint-format lint-clippy lint-scripts lint-deny test-unit test-acceptance \
 	test-plugin test-faults test-e2e no-operator bench bench-record clean build-plugin install-plugin
 
 help: ## List these targets
@@ -141,7 +141,7 @@ lint-scripts:
 
 # cargo-deny is built first, once.
 lint-deny:
-	@deny=$$(deploy/cargo-tool.sh cargo-deny) && $$deny --locked check --hide-inclusion-graph bans licenses sources
+	@deny=$$(deploy/cargo-tool.sh cargo-deny) && $$deny --locked check --hide-inclusion-graph --deny unmatched-skip bans licenses sources
 
 test-unit: ## Run the tests that need no cluster
 	cargo test --locked --lib --bins $(addprefix --test ,$(unit_tests))
@@ -175,7 +175,19 @@ test-long: export RELOCATION_CHANGES ?= 10000
 test-long: export RELOCATION_KILLED_STEPS ?= 6
 test-long: export RELOCATION_LOSSES ?= 6
 test-long: export RELOCATION_FAILOVERS ?= 6
-test-long: test-model test-acceptance test-faults ## Run the model, races and faults with full counts
+test-long: test-model test-acceptance test-faults test-oldest ## Run the model, races and faults with full counts, and the oldest Kubernetes
+
+OLDEST := 1.34
+ifeq ($(CLUSTER),local)
+# With the usual counts, and in a cluster with a name of its own.
+test-oldest: oldest = $(MAKE) KUBERNETES=$(OLDEST) NAME=$(if $(NAME),$(NAME)-oldest)
+test-oldest: ## Run the scenarios on the oldest Kubernetes that is tried (built first, about 10 minutes)
+	@unset RELOCATION_RACES RELOCATION_WRITERS RELOCATION_CHANGES RELOCATION_KILLED_STEPS RELOCATION_FAILOVERS; \
+	  $(oldest) test-acceptance; code=$$?; $(oldest) cluster-down; exit $$code
+else
+test-oldest:
+	@echo "CLUSTER=current: test-oldest needs the local cluster, because it starts another one"
+endif
 
 test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
 	cargo test --locked --test e2e
