@@ -4,6 +4,7 @@
 
 start_policies() {
   build_kube_router
+  [[ -e $STATE/filter ]] || inside iptables-save --table filter >"$STATE/filter"
   # Two pods of one node share a bridge; only so do their packets pass the firewall.
   inside sysctl -qw net.bridge.bridge-nf-call-iptables=1
   start_process kube-router "$KUBE_ROUTER" --kubeconfig="$PKI/admin.kubeconfig" --hostname-override="$NAME" \
@@ -13,8 +14,11 @@ start_policies() {
     { last_words kube-router; fail "kube-router does not act on policies"; }
 }
 
+# Its own clean-up crashes where the kernel has no IPVS, so the rules go back to what they were.
 stop_policies() {
   stop_process kube-router
-  inside "$KUBE_ROUTER" --cleanup-config >>"$LOGS/kube-router.log" 2>&1
+  if [[ -e $STATE/filter ]]; then inside iptables-restore --table filter <"$STATE/filter"; fi
+  inside ipset destroy
   inside sysctl -qw net.bridge.bridge-nf-call-iptables=0
+  rm -f "$STATE/filter"
 }
