@@ -16,6 +16,10 @@ FROM base AS local
 COPY dist/ /
 
 FROM docker.io/library/rust:1.95-bookworm AS build
+# Both are for the bill of materials.
+RUN apt-get update && apt-get install --yes --no-install-recommends jq
+COPY deploy/cargo-tool.sh /source/deploy/
+RUN /source/deploy/cargo-tool.sh cargo-cyclonedx
 WORKDIR /source
 COPY . .
 RUN cargo build --release --locked --bin relocation-operator --bin relocation-mover

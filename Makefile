@@ -1,6 +1,7 @@
 # `make` lists what there is to do.
 #
 # CLUSTER=local (the default) starts a real Kubernetes on this machine and needs root.
+# KUBERNETES=1.34 starts that version, as a cluster of its own; cluster/README.md says which there are.
 # CLUSTER=current uses the kubeconfig you have and needs none; IMAGE then names the operator's image your cluster can pull.
 
 CLUSTER ?= local
@@ -10,7 +11,7 @@ export RELOCATION_CACHE CARGO_TARGET_DIR
 
 ifeq ($(CLUSTER),local)
   # The local cluster's kubeconfig, and its kubectl first in PATH, for every command below.
-  cluster := RELOCATION_CACHE=$(RELOCATION_CACHE) $(if $(NAME),NAME=$(NAME)) $(if $(RELOCATION_STATE),RELOCATION_STATE=$(RELOCATION_STATE)) cluster/cluster
+  cluster := RELOCATION_CACHE=$(RELOCATION_CACHE) $(if $(NAME),NAME=$(NAME)) $(if $(KUBERNETES),KUBERNETES=$(KUBERNETES)) $(if $(RELOCATION_STATE),RELOCATION_STATE=$(RELOCATION_STATE)) cluster/cluster
   export KUBECONFIG := $(shell $(cluster) kubeconfig)
   export PATH := $(shell $(cluster) programs):$(PATH)
   IMAGE := localhost/relocation-operator:dev
@@ -26,13 +27,13 @@ else
 endif
 export IMAGE TOOLS_IMAGE IMAGE_CONTENT
 
-scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/image-root.sh deploy/install.sh deploy/krew/manifest.sh demo/demo.sh .ci/run .ci/suites
+scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/cargo-tool.sh deploy/image-root.sh deploy/install.sh deploy/sbom.sh deploy/krew/manifest.sh demo/demo.sh .ci/run .ci/suites
 # Every test that needs no cluster: the library's, the programs', and each file of tests/ but these.
-unit_tests := $(filter-out acceptance alerts e2e faults helm plugin,$(basename $(notdir $(wildcard tests/*.rs))))
+unit_tests := $(filter-out acceptance alerts e2e faults helm image network plugin,$(basename $(notdir $(wildcard tests/*.rs))))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	chart test test-long test-model test-helm test-alerts lint lint-format lint-clippy lint-scripts test-unit test-acceptance \
+	chart test test-long test-model test-helm test-alerts test-image test-network test-oldest lint lint-format lint-clippy lint-scripts lint-deny test-unit test-acceptance \
 	test-plugin test-faults test-e2e no-operator bench bench-record clean build-plugin install-plugin
 
 help: ## List these targets
@@ -127,7 +128,7 @@ test: ## Run every suite and count (first time about 30 minutes)
 test-model:
 	RELOCATION_MODEL=deep cargo test --locked --lib lifecycle::tests::model -- --nocapture --test-threads=1
 
-lint: lint-format lint-clippy lint-scripts ## Check format, clippy and shell scripts
+lint: lint-format lint-clippy lint-scripts lint-deny ## Check format, clippy, shell scripts, and the crates by deny.toml
 
 lint-format:
 	cargo fmt --check
@@ -137,6 +138,10 @@ lint-clippy:
 
 lint-scripts:
 	shellcheck -x $(scripts)
+
+# cargo-deny is built first, once.
+lint-deny:
+	@deny=$$(deploy/cargo-tool.sh cargo-deny) && $$deny --locked check --hide-inclusion-graph --deny unmatched-skip bans licenses sources
 
 test-unit: ## Run the tests that need no cluster
 	cargo test --locked --lib --bins $(addprefix --test ,$(unit_tests))
@@ -170,7 +175,19 @@ test-long: export RELOCATION_CHANGES ?= 10000
 test-long: export RELOCATION_KILLED_STEPS ?= 6
 test-long: export RELOCATION_LOSSES ?= 6
 test-long: export RELOCATION_FAILOVERS ?= 6
-test-long: test-model test-acceptance test-faults ## Run the model, races and faults with full counts
+test-long: test-model test-acceptance test-faults test-oldest ## Run the model, races and faults with full counts, and the oldest Kubernetes
+
+OLDEST := 1.34
+ifeq ($(CLUSTER),local)
+# With the usual counts, and in a cluster with a name of its own.
+test-oldest: oldest = $(MAKE) KUBERNETES=$(OLDEST) NAME=$(if $(NAME),$(NAME)-oldest)
+test-oldest: ## Run the scenarios on the oldest Kubernetes that is tried (built first, about 10 minutes)
+	@unset RELOCATION_RACES RELOCATION_WRITERS RELOCATION_CHANGES RELOCATION_KILLED_STEPS RELOCATION_FAILOVERS; \
+	  $(oldest) test-acceptance; code=$$?; $(oldest) cluster-down; exit $$code
+else
+test-oldest:
+	@echo "CLUSTER=current: test-oldest needs the local cluster, because it starts another one"
+endif
 
 test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
 	cargo test --locked --test e2e
@@ -178,8 +195,26 @@ test-e2e: install-crds load-images no-operator ## Run the tests that move real d
 test-helm: install-crds load-images no-operator ## Run the tests that install, upgrade and remove the chart
 	@HELM=$$($(helm)) && HELM=$$HELM cargo test --locked --test helm
 
-test-alerts: ## Run the tests of the chart's alerts and dashboard with promtool (built first, about 5 minutes)
-	@promtool=$$(cluster/cluster promtool) && PROMTOOL=$$promtool cargo test --locked --test alerts
+ifeq ($(CLUSTER),local)
+test-network: install-crds load-images no-operator ## Run the test of the chart's NetworkPolicy, with a firewall that acts on it
+	@cluster/cluster kube-router >/dev/null && HELM=$$($(helm)) && HELM=$$HELM cargo test --locked --test network
+else
+test-network:
+	@echo "CLUSTER=current: test-network starts a firewall in the local cluster; whether yours acts on policies is known to who set it up"
+endif
+
+ifeq ($(CLUSTER),local)
+test-image: setup build ## Run the tests that build the operator's image twice and look into it
+	@deploy/cargo-tool.sh cargo-cyclonedx >/dev/null
+	RELEASE=$(CARGO_TARGET_DIR)/release cargo test --locked --test image
+else
+test-image:
+	@echo "CLUSTER=current: test-image builds images on this machine and needs root; CLUSTER=local does"
+endif
+
+test-alerts: install-crds no-operator ## Run the tests of the metrics, alerts and dashboard with Prometheus (built first, a few minutes)
+	@promtool=$$(cluster/cluster promtool) && prometheus=$$(cluster/cluster prometheus) && \
+	  PROMTOOL=$$promtool PROMETHEUS=$$prometheus cargo test --locked --test alerts
 
 # BENCH=quick is a trial of about 3 minutes; docs/benchmarks.md lists what else can be set.
 # kwok, which plays the pods, is built here and nowhere else.

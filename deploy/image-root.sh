@@ -2,7 +2,8 @@
 # image-root.sh DESTINATION PROGRAM...
 #
 # Lays out the root file system of an image that holds PROGRAMs and nothing else that runs:
-# the shared libraries they are linked with, the certificate authorities this machine trusts, and a name for the user.
+# the shared libraries they are linked with, the certificate authorities this machine trusts, a name for the user,
+# and the bill of materials. Every file has the same time, so that the same input makes the same layer.
 # The Dockerfile's build stage uses it, and so does whoever builds the image from programs that exist already.
 set -euo pipefail
 
@@ -19,6 +20,8 @@ main() {
   echo 'relocation:x:65532:' >"$destination/etc/group"
   echo 'hosts: files dns' >"$destination/etc/nsswitch.conf"
   copy_certificates "$destination"
+  "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/sbom.sh" "$destination"
+  find "$destination" -exec touch --no-dereference --date=@0 {} +
 }
 
 # Under the same paths as here, because that is where the loader inside looks.

@@ -1,4 +1,27 @@
-//! The chart's alerts and the queries of its dashboard, judged by promtool (`PROMTOOL`, default `promtool`).
+//! The operator's metrics, and the chart's alerts and dashboard, judged by promtool and by a Prometheus.
+//!
+//! Both are told by name (`PROMTOOL`, `PROMETHEUS`; by default those in PATH). What reads metrics needs a cluster, too:
+//! an operator at work is what has them.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::duration_suboptimal_units,
+    clippy::redundant_closure_for_method_calls,
+    clippy::similar_names,
+    clippy::struct_field_names,
+    reason = "a test writes as people and kubelets do, and starts what it needs"
+)]
+
+mod support;
+
+#[path = "alerts/dashboard.rs"]
+mod dashboard;
+#[path = "alerts/names.rs"]
+mod names;
+#[path = "alerts/prometheus.rs"]
+mod prometheus;
+#[path = "alerts/work.rs"]
+mod work;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -6,9 +29,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
+fn promtool_program() -> Command {
+    Command::new(std::env::var_os("PROMTOOL").unwrap_or_else(|| "promtool".into()))
+}
+
 fn promtool(arguments: &[&str], file: &Path) {
-    let program = std::env::var_os("PROMTOOL").unwrap_or_else(|| "promtool".into());
-    let output = Command::new(program).args(arguments).arg(file).output();
+    let output = promtool_program().args(arguments).arg(file).output();
     let output = output.expect("promtool starts; set PROMTOOL to the program, as `make test-alerts` does");
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{said}");
@@ -16,6 +42,20 @@ fn promtool(arguments: &[&str], file: &Path) {
 
 fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The title of a panel and what it asks for, for every query of the dashboard.
+fn queries_of_the_dashboard() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(checkout("charts/relocation-operator/files/dashboard.json")).expect("a file");
+    let dashboard: Value = serde_json::from_str(&text).expect("JSON");
+    let word = |value: &Value| value.as_str().expect("a text").to_owned();
+    let mut queries = Vec::new();
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        for query in panel["targets"].as_array().expect("queries") {
+            queries.push((word(&panel["title"]), word(&query["expr"])));
+        }
+    }
+    queries
 }
 
 #[test]
@@ -40,14 +80,11 @@ fn each_alert_fires_for_what_it_is_for_and_not_when_all_is_well() {
 
 #[test]
 fn every_query_of_the_dashboard_is_one() {
-    let text = std::fs::read_to_string(checkout("charts/relocation-operator/files/dashboard.json")).expect("a file");
-    let dashboard: Value = serde_json::from_str(&text).expect("JSON");
-    let panels = dashboard["panels"].as_array().expect("panels");
-    let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().expect("queries"));
     let mut rules = "groups:\n  - name: dashboard\n    rules:\n".to_owned();
-    for (number, query) in queries.enumerate() {
+    for (number, (_, query)) in queries_of_the_dashboard().iter().enumerate() {
         // A record per query, because promtool checks rules.
-        let _ = writeln!(rules, "      - record: dashboard:query{number}\n        expr: {}", query["expr"]);
+        let _ =
+            writeln!(rules, "      - record: dashboard:query{number}\n        expr: {}", Value::from(query.as_str()));
     }
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard.yaml");
     std::fs::write(&file, rules).expect("a file");

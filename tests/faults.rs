@@ -13,6 +13,9 @@
 
 mod support;
 
+#[path = "faults/cut_off.rs"]
+mod cut_off;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -335,8 +338,8 @@ impl Drop for Backup {
     }
 }
 
-/// Runs a command of the local cluster, which must be the one of the kubeconfig.
-async fn cluster(arguments: &[&str]) {
+/// Runs a command of the local cluster, which must be the one of the kubeconfig, and tells what it printed.
+async fn cluster(arguments: &[&str]) -> String {
     let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/cluster");
     // The stub kubelet and the watches go on while the command works.
@@ -348,8 +351,9 @@ async fn cluster(arguments: &[&str]) {
         let output = Command::new(&script).args(&arguments).output().expect("the cluster's script");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "cluster {arguments:?}: {said}");
+        String::from_utf8(output.stdout).expect("text").trim().to_owned()
     });
-    done.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    done.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 async fn wait_for_running_pod(scenario: &Scenario, name: &str, step: Step) {

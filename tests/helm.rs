@@ -14,6 +14,8 @@
 
 mod support;
 
+#[path = "helm/account.rs"]
+mod account;
 #[path = "helm/lifetime.rs"]
 mod lifetime;
 #[path = "helm/namespaced.rs"]

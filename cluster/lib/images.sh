@@ -13,7 +13,8 @@ build_image() {
   [[ -e $archive && $(cat "$archive.content" 2>/dev/null) == "$content" ]] && return
   say "building image $reference (a few seconds)"
   rm -f "$archive" "$archive.content"
-  buildah_quietly bud --isolation chroot --tag "$reference" --file "$dockerfile" "$@" "$context"
+  # --timestamp: an image that says when it was built is another one each time.
+  buildah_quietly bud --isolation chroot --timestamp 0 --tag "$reference" --file "$dockerfile" "$@" "$context"
   # --disable-compression: the archive is imported once, on this machine.
   buildah_quietly push --disable-compression "$reference" "oci-archive:$archive.partial:$reference"
   # The archive is all that is needed; the builder's own copy would only grow.

@@ -10,6 +10,8 @@ runc                   runc
 nft                    nftables
 ip                     iproute2
 conntrack              conntrack
+iptables               iptables
+ipset                  ipset
 buildah                buildah
 openssl                openssl
 /bin/busybox           busybox-static

@@ -44,10 +44,15 @@ pub fn crd<K: CustomResourceExt>() -> CustomResourceDefinition {
     serde_json::from_value(definition).expect("an edited definition is still a definition")
 }
 
-/// Removes `nullable` and joins the lines of descriptions, in every part of a schema.
+/// Removes `nullable`, bounds integers and joins the lines of descriptions, in every part of a schema.
 fn finish(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
+            // Kubernetes 1.34 takes the format for a word, and would store a number that nobody can read.
+            if fields.get("format").is_some_and(|format| format == "int32") {
+                fields.entry("minimum").or_insert(json!(f64::from(i32::MIN)));
+                fields.entry("maximum").or_insert(json!(f64::from(i32::MAX)));
+            }
             if fields.get("nullable").is_some_and(Value::is_boolean) {
                 fields.remove("nullable");
             }
@@ -115,13 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn every_text_list_and_map_is_bounded() {
+    fn every_text_number_list_and_map_is_bounded() {
         for (kind, schema) in schemas() {
             each_node(&schema, &kind, &mut |node, path| {
                 let has = |field: &str| node.get(field).is_some();
                 if node["type"] == "string" {
                     assert!(has("maxLength") || has("enum") || node["format"] == "date-time", "{path}");
                 }
+                assert!(node["format"] != "int32" || has("minimum") && has("maximum"), "{path}");
                 assert!(node["type"] != "array" || has("maxItems"), "{path}");
                 assert!(!has("additionalProperties") || has("maxProperties"), "{path}");
                 assert!(!has("nullable"), "{path}");

@@ -124,7 +124,7 @@ fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<O
         Step::Postprocess { target: TargetArgument { target }, workspace } => {
             postprocess::run(target, &at(workspace), settings, console)
         }
-        Step::Notify { url, workspace } => notify::run(url.as_deref(), &at(workspace), settings, console),
+        Step::Notify { url, workspace } => notify::run(url.as_deref(), &at(workspace), settings),
         Step::Rehearse => Ok(rehearse(settings)),
     }
 }

@@ -10,29 +10,26 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::clock;
 use super::error::{Error, Side};
 use super::manifest;
 use super::outcome::Outcome;
 use super::settings::{About, Settings};
 use super::tree::Dir;
 use super::workspace::Stopped;
-use super::{Console, clock};
 
 /// Time for the whole exchange. The task's own timeout is an hour; a receiver that takes longer than this is down.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the step. An empty URL is none.
-pub fn run(url: Option<&str>, workspace: &Path, settings: &Settings, console: &Console) -> Result<Outcome, Stopped> {
+pub fn run(url: Option<&str>, workspace: &Path, settings: &Settings) -> Result<Outcome, Stopped> {
     let Some(url) = url.filter(|url| !url.is_empty()) else {
-        let message = "no URL is given, so nobody is told".to_owned();
-        console.log(&message);
-        return Ok(Outcome::said(message));
+        return Ok(Outcome::said("no URL is given, so nobody is told".to_owned()));
     };
     let receiver = receiver(url)?;
     let event = event(&settings.about, &settings.items, totals(workspace), &clock::timestamp());
     send(url, &receiver, &event.to_string())?;
     let message = format!("{receiver} took the event {}", event["id"]);
-    console.log(&message);
     Ok(Outcome { counts: BTreeMap::from([("events", 1)]), ..Outcome::said(message) })
 }
 

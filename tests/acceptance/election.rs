@@ -2,61 +2,19 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::coordination::v1::Lease;
-use kube::Api;
-use kube::runtime::wait::await_condition;
 use relocation_operator::api::{StatusValue, Step};
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::support::{Asked, Behaviour, Operator, SIX_WORKS, Scenario, a_plan, a_relocation, amount, on, run};
-
-const LEASE: &str = "relocation-operator";
-
-/// Short times, because the tests wait for them.
-const DURATION_SECONDS: u64 = 6;
-const RENEW_DEADLINE_SECONDS: u64 = 4;
+use crate::support::{
+    Asked, Behaviour, LEASE, SHORT, SIX_WORKS, Scenario, TAKEOVER, a_plan, a_relocation, amount, candidate,
+    candidate_with, leads, on, run, wait_for_leader,
+};
 
 /// Duration and renew deadline for a leader that must have the time to send something after it was cut off.
 const LONG: (u64, u64) = (12, 9);
 
-/// The duration of the lease, the follower's period of looking, and what a busy machine adds.
-const TAKEOVER: Duration = Duration::from_secs(DURATION_SECONDS + 1 + 3);
-
 const DEADLINE: Duration = Duration::from_secs(60);
-
-fn candidate(scenario: &Scenario, name: &str) -> Vec<(&'static str, String)> {
-    candidate_with(scenario, name, DURATION_SECONDS, RENEW_DEADLINE_SECONDS)
-}
-
-fn candidate_with(scenario: &Scenario, name: &str, duration: u64, deadline: u64) -> Vec<(&'static str, String)> {
-    vec![
-        ("LEADER_ELECTION", "true".to_owned()),
-        ("POD_NAME", name.to_owned()),
-        ("LEASE_NAMESPACE", scenario.namespace.clone()),
-        ("LEASE_DURATION_SECONDS", duration.to_string()),
-        ("LEASE_RENEW_DEADLINE_SECONDS", deadline.to_string()),
-        ("LEASE_RETRY_PERIOD_SECONDS", "1".to_owned()),
-    ]
-}
-
-/// Waits until the lease bears the name of this operator; tells how long that took.
-async fn wait_for_leader(scenario: &Scenario, name: &str) -> Duration {
-    let leases: Api<Lease> = Api::namespaced(scenario.client.clone(), &scenario.namespace);
-    let prefix = format!("{name}_");
-    let start = Instant::now();
-    let held = await_condition(leases, LEASE, move |lease: Option<&Lease>| {
-        let holder = lease.and_then(|lease| lease.spec.as_ref()?.holder_identity.as_ref());
-        holder.is_some_and(|holder| holder.starts_with(&prefix))
-    });
-    timeout(DEADLINE, held).await.unwrap_or_else(|_| panic!("{name} leads in time")).expect("a watch of the lease");
-    start.elapsed()
-}
-
-async fn leads(operator: &Operator) -> bool {
-    let metrics = operator.page("/metrics").await.expect("the operator's metrics");
-    metrics.lines().any(|line| line == "relocation_leader 1")
-}
 
 /// Whether a request changes anything but the lease of the election.
 fn has_effect(asked: &Asked) -> bool {
@@ -112,16 +70,16 @@ async fn another_operator_takes_over_from_a_leader_that_was_killed_and_nothing_r
 async fn a_leader_that_is_cut_off_has_stopped_before_another_one_takes_over() {
     run(async |scenario| {
         scenario.open_gate().await;
-        scenario.start_operator_with(&candidate_with(scenario, "first", LONG.0, LONG.1)).await;
+        scenario.start_operator_with(&candidate_with(scenario, "first", LONG)).await;
         wait_for_leader(scenario, "first").await;
-        scenario.start_operator_beside_the_gate(&candidate_with(scenario, "second", LONG.0, LONG.1)).await;
+        scenario.start_operator_beside_the_gate(&candidate_with(scenario, "second", LONG)).await;
         a_relocation_in_the_middle_of_importing(scenario).await;
 
         // It hears and reads that the Job has ended, and nothing that it writes arrives; nor does it see the lease.
         let mut swallowed = scenario.gate().hold(|asked| has_effect(asked) || is_about_the_lease(asked));
         scenario.script(on(Step::Importing), Behaviour::succeed());
         let took = wait_for_leader(scenario, "second").await;
-        assert!(took <= TAKEOVER + Duration::from_secs(LONG.0 - DURATION_SECONDS), "the takeover took {took:?}");
+        assert!(took <= TAKEOVER + Duration::from_secs(LONG.0 - SHORT.0), "the takeover took {took:?}");
         assert!(!leads(&scenario.operators[0]).await, "the first has stopped before the second begins");
         let said = scenario.operators[0].log_tail();
         assert!(
@@ -160,9 +118,9 @@ async fn a_leader_that_is_cut_off_has_stopped_before_another_one_takes_over() {
 async fn a_leader_that_is_told_to_stop_gives_the_lease_back() {
     run(async |scenario| {
         // So long that the test would fail if the lease had to run out.
-        scenario.start_operator_with(&candidate_with(scenario, "first", 600, 300)).await;
+        scenario.start_operator_with(&candidate_with(scenario, "first", (600, 300))).await;
         wait_for_leader(scenario, "first").await;
-        scenario.start_operator_with(&candidate_with(scenario, "second", 600, 300)).await;
+        scenario.start_operator_with(&candidate_with(scenario, "second", (600, 300))).await;
         a_relocation_in_the_middle_of_importing(scenario).await;
         scenario.operators.remove(0).stop().await;
         wait_for_leader(scenario, "second").await;

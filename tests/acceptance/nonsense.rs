@@ -209,7 +209,7 @@ async fn a_status_of_unknown_words_and_wrong_shapes_cannot_be_stored() {
             (json!({ "steps": [{ "name": "FOO", "state": "Pending" }] }), "status.steps[0].name: Unsupported value"),
             (json!({ "steps": [{ "name": "IMPORTING", "state": "FOO" }] }), "status.steps[0].state: Unsupported value"),
             (json!({ "task": "x".repeat(64) }), "status.task: Too long"),
-            (json!({ "attempt": 4_294_967_296_i64 }), "of type integer with format int32 in attempt"),
+            (json!({ "attempt": 4_294_967_296_i64 }), "attempt in body should be less than or equal to 2147483647"),
             (json!({ "launch": "latest" }), "status.launch: Invalid value: \"string\""),
             (json!({ "launchedAt": "yesterday" }), "status.launchedAt: Invalid value"),
             (json!({ "entered": "yes" }), "status.entered: Invalid value"),

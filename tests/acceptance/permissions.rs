@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceQuota;
-use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use relocation_operator::api::{FailureReason, Step};
 use serde_json::{Value, json};
@@ -28,17 +28,14 @@ fn shipped_rules() -> Value {
 /// Gives a user of this scenario's namespace the operator's role, and nothing else.
 async fn create_user(scenario: &Scenario) -> String {
     let user = format!("operator-of-{}", scenario.namespace);
-    let roles: Api<ClusterRole> = Api::all(scenario.client.clone());
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": { "name": user }, "rules": shipped_rules()
-    });
-    let parameters = PatchParams::apply("acceptance-test").force();
-    roles.patch(&user, &parameters, &Patch::Apply(&role)).await.expect("a role");
+    let roles: Api<Role> = Api::namespaced(scenario.client.clone(), &scenario.namespace);
+    let role = json!({ "metadata": { "name": "operator" }, "rules": shipped_rules() });
+    let role = serde_json::from_value(role).expect("a role");
+    roles.create(&PostParams::default(), &role).await.expect("a role");
     let bindings: Api<RoleBinding> = Api::namespaced(scenario.client.clone(), &scenario.namespace);
     let binding = serde_json::from_value(json!({
         "metadata": { "name": "operator" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": user },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "operator" },
         "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user }]
     }))
     .expect("a binding");
@@ -115,8 +112,6 @@ async fn the_shipped_role_is_enough_and_holds_no_right_that_is_never_used() {
             .collect();
         let unused: Vec<_> = shipped_rights().difference(&used).cloned().collect();
         assert!(unused.is_empty(), "the role gives rights that nothing uses: {unused:#?}");
-        let roles: Api<ClusterRole> = Api::all(scenario.client.clone());
-        roles.delete(&user, &DeleteParams::default()).await.expect("the role goes with the scenario");
     })
     .await;
 }

@@ -110,6 +110,24 @@ fn every_pod_meets_the_restricted_level() {
 }
 
 #[test]
+fn the_network_policy_is_about_the_operator_and_about_no_task() {
+    let documents = template(&[]).expect("the chart");
+    let of_kind = |kind: &str| documents.iter().filter(|document| document["kind"] == kind).collect::<Vec<_>>();
+    let [policy] = of_kind("NetworkPolicy")[..] else { panic!("one policy") };
+    let selector = policy["spec"]["podSelector"]["matchLabels"].as_object().expect("labels");
+    let selects = |labels: &Value| !selector.is_empty() && selector.iter().all(|(name, value)| labels[name] == *value);
+    assert!(selects(&of_kind("Deployment")[0]["spec"]["template"]["metadata"]["labels"]), "{selector:?}");
+    for pod in of_kind("Pod") {
+        assert!(!selects(&pod["metadata"]["labels"]), "{pod}");
+    }
+    for plan in of_kind("RelocationPlan") {
+        for step in plan["spec"]["steps"].as_array().expect("steps") {
+            assert!(!selects(&step["tasks"][0]["template"]["metadata"]["labels"]), "{step}");
+        }
+    }
+}
+
+#[test]
 fn the_kinds_are_kept_unless_that_is_switched_off() {
     let kept = |values: &str| {
         let documents = template(&["--set", values]).expect("the chart");

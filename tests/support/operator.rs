@@ -21,6 +21,8 @@ pub struct Operator {
     child: Child,
     log: PathBuf,
     address: SocketAddr,
+    /// The network namespace it is in, unless it is the test's own.
+    network: Option<PathBuf>,
 }
 
 impl Operator {
@@ -31,7 +33,17 @@ impl Operator {
 
     /// Starts an operator with these environment variables and waits until it is ready.
     pub async fn start_with(namespace: &str, kubeconfig: Option<&Path>, environment: &[(&str, String)]) -> Self {
-        let operator = Self::spawn_with(namespace, kubeconfig, environment).await;
+        Self::spawn_with(namespace, kubeconfig, environment).await.ready().await
+    }
+
+    /// Starts an operator in this network namespace and waits until it is ready. It needs root.
+    pub async fn start_in(network: &Path, namespace: &str, environment: &[(&str, String)]) -> Self {
+        Self::spawn_in(Some(network), namespace, None, environment).await.ready().await
+    }
+
+    /// Waits until it is ready.
+    async fn ready(self) -> Self {
+        let operator = self;
         let deadline = Instant::now() + DEADLINE;
         while !operator.is_ready(deadline).await {
             assert!(Instant::now() < deadline, "the operator was not ready in time\n{}", operator.log_tail());
@@ -47,13 +59,24 @@ impl Operator {
 
     /// Starts an operator with these environment variables without waiting for it.
     pub async fn spawn_with(namespace: &str, kubeconfig: Option<&Path>, environment: &[(&str, String)]) -> Self {
+        Self::spawn_in(None, namespace, kubeconfig, environment).await
+    }
+
+    async fn spawn_in(
+        network: Option<&Path>,
+        namespace: &str,
+        kubeconfig: Option<&Path>,
+        environment: &[(&str, String)],
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("operators");
         std::fs::create_dir_all(&directory).expect("a directory for logs");
         let log = directory.join(format!("{namespace}-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
         let output = File::create(&log).expect("a log file");
         let address = a_free_address().await;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_relocation-operator"));
+        let program = env!("CARGO_BIN_EXE_relocation-operator");
+        // Entering a network namespace takes no further process: the child is the operator.
+        let mut command = network.map_or_else(|| Command::new(program), |network| enter(network, program));
         command
             .args(["--namespace", namespace, "--http-address", &address.to_string()])
             .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,relocation_operator=debug".to_owned()))
@@ -65,12 +88,18 @@ impl Operator {
         if let Some(kubeconfig) = kubeconfig {
             command.env("KUBECONFIG", kubeconfig);
         }
-        Self { child: command.spawn().expect("the operator starts"), log, address }
+        let child = command.spawn().expect("the operator starts");
+        Self { child, log, address, network: network.map(Path::to_owned) }
     }
 
     /// Its process, for who measures it.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where its pages are.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Kills it with SIGKILL and waits until it is gone.
@@ -100,6 +129,13 @@ impl Operator {
 
     /// A page of its HTTP server.
     pub async fn page(&self, path: &str) -> std::io::Result<String> {
+        if let Some(network) = &self.network {
+            let mut curl = tokio::process::Command::from(enter(network, "curl"));
+            curl.args(["--silent", "--include", "--max-time", "5", &format!("http://{}{path}", self.address)]);
+            let answer = curl.output().await?;
+            let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
+            return if answer.is_empty() { Err(std::io::ErrorKind::ConnectionRefused.into()) } else { Ok(answer) };
+        }
         let mut stream = TcpStream::connect(self.address).await?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: operator\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
@@ -137,8 +173,15 @@ impl Drop for Operator {
     }
 }
 
-/// An address that was free a moment ago: the operator is told it, because it cannot tell us one that it chose.
-async fn a_free_address() -> SocketAddr {
+/// The program, in this network namespace.
+fn enter(network: &Path, program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", network.display())).args(["--", program]);
+    command
+}
+
+/// An address that was free a moment ago: a program is told it that cannot tell us one that it chose.
+pub async fn a_free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     listener.local_addr().expect("an address")
 }
