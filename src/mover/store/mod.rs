@@ -294,7 +294,9 @@ impl Store {
         let key = if prefix.is_empty() { Some(whole) } else { whole.strip_prefix(prefix.as_str()) };
         let key = key.unwrap_or(whole).trim_start_matches('/').to_owned();
         let modified = (meta.last_modified.timestamp(), meta.last_modified.timestamp_subsec_nanos());
-        Object { key, size: meta.size, modified, etag: meta.e_tag.clone() }
+        // Some servers have none for what they found in their folder.
+        let etag = meta.e_tag.clone().filter(|etag| !etag.trim_matches('"').is_empty());
+        Object { key, size: meta.size, modified, etag }
     }
 }
 
