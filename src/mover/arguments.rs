@@ -177,3 +177,45 @@ fn concurrency(text: &str) -> Result<Concurrency, String> {
 fn bandwidth(text: &str) -> Result<Bandwidth, String> {
     parse_rate(text).map(Bandwidth)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The arguments of all tasks of an example's plan, with the parameters at their defaults.
+    fn arguments_of(example: &str) -> Vec<Vec<String>> {
+        let path = format!("{}/examples/{example}/plan.yaml", env!("CARGO_MANIFEST_DIR"));
+        let plan: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let parameters = plan["spec"]["parameters"].as_array().unwrap();
+        let fill_in = |text: &str| {
+            parameters.iter().fold(text.to_owned(), |text, parameter| {
+                let name = parameter["name"].as_str().unwrap();
+                text.replace(&format!("$({name})"), parameter["default"].as_str().unwrap())
+            })
+        };
+        let steps = plan["spec"]["steps"].as_array().unwrap();
+        let tasks = steps.iter().flat_map(|step| step["tasks"].as_array().unwrap());
+        tasks
+            .map(|task| {
+                let container = &task["template"]["spec"]["containers"][0];
+                let words = [&container["command"], &container["args"]].map(|words| words.as_array().unwrap());
+                words.into_iter().flatten().map(|word| fill_in(word.as_str().unwrap())).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_task_of_the_examples_is_a_command_line_of_the_mover() {
+        for example in ["files", "volume-to-s3", "s3-to-s3"] {
+            let all = arguments_of(example);
+            assert!(all.len() >= 5, "{example}");
+            for words in all {
+                let parsed = Arguments::try_parse_from(&words);
+                assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
+                assert!(!words.iter().any(|word| word.contains("$(")), "{words:?}");
+            }
+        }
+    }
+}

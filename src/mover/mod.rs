@@ -32,6 +32,7 @@
 //!
 //! It knows nothing of Kubernetes but the step contract (environment, exit codes, termination message), which [`settings`], [`error`] and [`outcome`] speak.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use clap::error::ContextKind;
 
 use self::arguments::{Arguments, ExistingArgument, SourceArgument, Step, TargetArgument, WorkspaceArgument};
 use self::error::{Disposition, Error};
@@ -121,9 +123,8 @@ pub fn run(
             return ExitCode::SUCCESS;
         }
         Err(wrong) => {
-            let text = wrong.to_string();
-            let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            return conclude(Err(Error::Arguments(sentence.to_owned()).into()), None, out);
+            let sentence = sentence_about(&wrong);
+            return conclude(Err(Error::Arguments(sentence).into()), None, out);
         }
     };
     raise_descriptor_limit();
@@ -133,6 +134,15 @@ pub fn run(
         run_step(&arguments.step, &settings, &mut Console { out })
     });
     conclude(result, arguments.termination_log.as_deref(), out)
+}
+
+/// What is wrong with the command line. A value that was refused is not repeated: somebody may have put a secret into it.
+fn sentence_about(wrong: &clap::Error) -> String {
+    if let (Some(argument), Some(problem)) = (wrong.get(ContextKind::InvalidArg), wrong.source()) {
+        return format!("{argument}: {problem}");
+    }
+    let text = wrong.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {

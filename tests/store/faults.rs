@@ -183,11 +183,11 @@ fn a_store_that_fills_up_keeps_what_it_has() {
         bench.write(&format!("source/{number:02}"), noise(256 << 10, number + 1));
     }
     let script = r#"
-        mkdir -p "$ROOT/data" "$ROOT/users"
+        mkdir -p "$ROOT/data" "$ROOT/users" "$ROOT/metadata"
         mount -t tmpfs -o size=6m tmpfs "$ROOT/data"
         mkdir "$ROOT/data/target"
         for port in $PORTS; do
-            "$VERSITYGW" --port "127.0.0.1:$port" --access k --secret s --iam-dir "$ROOT/users" posix "$ROOT/data" > "$ROOT/log" 2>&1 &
+            "$VERSITYGW" --port "127.0.0.1:$port" --access k --secret s --iam-dir "$ROOT/users" posix --sidecar "$ROOT/metadata" "$ROOT/data" > "$ROOT/log" 2>&1 &
             server=$!
             until grep -q 'service listening on' "$ROOT/log" || ! kill -0 "$server" 2>/dev/null; do :; done
             if kill -0 "$server" 2>/dev/null; then break; fi
@@ -209,7 +209,11 @@ fn a_store_that_fills_up_keeps_what_it_has() {
         .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string())
         .collect();
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--map-root-user", "sh", "-euc", script]);
+    command.arg("--mount");
+    if !crate::bench::is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["sh", "-euc", script]);
     command.env("ROOT", bench.root.path()).env("PORTS", ports.join(" ")).env("VERSITYGW", crate::server::program());
     command.env("MOVER", env!("CARGO_BIN_EXE_relocation-mover")).env("AWS_ALLOW_HTTP", "true");
     command.env("AWS_ACCESS_KEY_ID", "k").env("AWS_SECRET_ACCESS_KEY", "s").env("AWS_REGION", "us-east-1");

@@ -123,7 +123,7 @@ fn what_a_killed_import_had_sent_is_not_sent_again() {
     child.wait().unwrap();
     let done = work.run_all(&["import"]);
     let before = done.count("alreadyThere");
-    assert!(before >= 15 && before + done.count("written") == 120, "{done:?}");
+    assert!(before >= 10 && before + done.count("written") == 120, "{done:?}");
     // Counted at the server: what was on its way when it was killed may have been sent twice, and nothing else.
     let files = work.server.requests("PUT", "/target/some/prefix/many/") - directories(&work);
     assert!(files <= 120 + 2, "{files} requests for 120 files");

@@ -62,6 +62,18 @@ fn hard_links_and_links_between_trees_are_undone_too() {
 }
 
 #[test]
+fn after_a_success_everything_stays() {
+    let work = Work::to_store("none");
+    fill(&work);
+    work.move_all();
+    let mut command = work.command("cleanup");
+    command.env("RELOCATION_RESULT", "SUCCESS");
+    let done = work.finish(command);
+    assert!(done.code == Some(0) && done.message().contains("what it wrote stays"), "{done:?}");
+    work.assert_same_files();
+}
+
+#[test]
 fn without_a_journal_nothing_is_touched() {
     let work = Work::to_store("none");
     work.server.put("target/some/prefix/a", "theirs", &[]);

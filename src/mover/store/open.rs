@@ -19,7 +19,7 @@ use object_store::multipart::MultipartStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::super::end::{Location, Service};
-use super::super::error::{Error, Side};
+use super::super::error::{Error, Side, cause};
 
 /// Tries after the first one of a request that a store was too busy for; then the attempt ends, and the operator waits longer than we would.
 const TRIES: usize = 6;
@@ -98,8 +98,8 @@ fn settings<K: FromStr>(
         Side::Target => "TARGET_",
         Side::Workspace => "WORKSPACE_",
     };
-    // By name without the end: what is said for the end comes later and wins.
-    let mut chosen: BTreeMap<String, (bool, String, OsString)> = BTreeMap::new();
+    // By setting: what is said for the end wins, however it is said.
+    let mut chosen: BTreeMap<String, Said> = BTreeMap::new();
     for (name, value) in variables {
         let Some(name) = name.to_str() else { continue };
         let (bare, is_for_end) = match name.strip_prefix(end) {
@@ -109,26 +109,40 @@ fn settings<K: FromStr>(
         if !bare.starts_with(service) || value.is_empty() {
             continue;
         }
-        let before = chosen.get(bare);
-        if before.is_none_or(|(was_for_end, ..)| is_for_end || !was_for_end) {
-            chosen.insert(bare.to_owned(), (is_for_end, name.to_owned(), value));
+        let is_known = |name: &str| name.to_ascii_lowercase().parse::<K>().is_ok();
+        let (setting, is_file) = match bare.strip_suffix("_FILE") {
+            _ if is_known(bare) => (bare, false),
+            Some(stem) if is_known(stem) => (stem, true),
+            Some(_) | None => continue,
+        };
+        let said = Said { is_for_end, is_file, name: name.to_owned(), value };
+        let earlier = chosen.get(setting);
+        if earlier.is_none_or(|earlier| said.is_for_end || !earlier.is_for_end) {
+            chosen.insert(setting.to_owned(), said);
         }
     }
     let mut settings = Vec::new();
-    for (bare, (_, name, value)) in chosen {
+    for (setting, Said { is_file, name, value, .. }) in chosen {
+        let Ok(key) = setting.to_ascii_lowercase().parse() else { continue };
         let Some(value) = value.to_str() else { return Err(format!("{name} is no text")) };
-        if let Ok(key) = bare.to_ascii_lowercase().parse() {
-            settings.push((key, value.to_owned()));
-        } else if let Some(stem) = bare.strip_suffix("_FILE")
-            && let Ok(key) = stem.to_ascii_lowercase().parse()
-        {
-            let text = std::fs::read_to_string(value).map_err(|error| {
-                format!("{name} names a file that cannot be read: {}", super::super::error::cause(&error))
-            })?;
-            settings.push((key, text.trim_end_matches(['\n', '\r']).to_owned()));
-        }
+        let value = if is_file {
+            let text = std::fs::read_to_string(value);
+            let text = text.map_err(|error| format!("{name} names a file that cannot be read: {}", cause(&error)))?;
+            text.trim_end_matches(['\n', '\r']).to_owned()
+        } else {
+            value.to_owned()
+        };
+        settings.push((key, value));
     }
     Ok(settings)
+}
+
+/// A variable that counts.
+struct Said {
+    is_for_end: bool,
+    is_file: bool,
+    name: String,
+    value: OsString,
 }
 
 #[cfg(test)]
@@ -157,6 +171,13 @@ mod tests {
         let path = file.path().to_str().unwrap();
         let read = read(Side::Source, &[("AWS_SECRET_ACCESS_KEY_FILE", path)]).unwrap();
         assert_eq!(read, [("aws_secret_access_key".to_owned(), "hidden".to_owned())]);
+    }
+
+    #[test]
+    fn a_value_for_an_end_wins_over_a_file_for_both() {
+        let variables = [("AWS_SECRET_ACCESS_KEY_FILE", "/nowhere"), ("SOURCE_AWS_SECRET_ACCESS_KEY", "mine")];
+        let read = read(Side::Source, &variables).unwrap();
+        assert_eq!(read, [("aws_secret_access_key".to_owned(), "mine".to_owned())]);
     }
 
     #[test]
