@@ -7,7 +7,7 @@
 //!
 //! **Invariant: memory is bounded.** What is on its way to a store takes at most [`BUDGET`], or two parts where parts must be larger than that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::end::Location;
 use super::error::{Error, Side};
@@ -198,8 +199,9 @@ impl Store {
         let options = PutMultipartOptions { attributes: attributes(about), ..PutMultipartOptions::default() };
         let id = self.wait(self.shared.opened.parts.create_multipart_opts(&path, options)).map_err(failed)?;
         let send_all = || {
-            let mut under_way = VecDeque::new();
-            let mut done = Vec::new();
+            // Dropped, it ends what is under way, so that nothing is sent to an upload that is over.
+            let mut under_way = JoinSet::new();
+            let mut done = BTreeMap::new();
             let mut left = size;
             let mut number = 0;
             while left > 0 {
@@ -209,26 +211,29 @@ impl Store {
                 if bytes.is_empty() {
                     break;
                 }
-                let (shared, path, id) = (self.shared.clone(), path.clone(), id.clone());
-                under_way.push_back(self.shared.runtime.spawn(async move {
-                    let put = shared.opened.parts.put_part(&path, &id, number, PutPayload::from_bytes(bytes)).await;
+                let (parts, path, id) = (self.shared.opened.parts.clone(), path.clone(), id.clone());
+                let send = async move {
+                    let put = parts.put_part(&path, &id, number, PutPayload::from_bytes(bytes)).await;
                     drop(room);
-                    put
-                }));
+                    put.map(|part| (number, part))
+                };
+                under_way.spawn_on(send, self.shared.runtime.handle());
                 number += 1;
                 if under_way.len() == PARTS_AT_ONCE {
                     done.extend(self.join(&mut under_way).transpose().map_err(failed)?);
                 }
             }
             while let Some(part) = self.join(&mut under_way) {
-                done.push(part.map_err(failed)?);
+                done.extend([part.map_err(failed)?]);
             }
             check()?;
             // The request that completes an upload replaces what is there, so this is looked at as late as can be.
             if replace == Replace::Never && self.look(key)?.is_some() {
                 return Err(self.failed("write", key, Fault::Exists));
             }
-            let put = self.wait(self.shared.opened.parts.complete_multipart(&path, &id, done)).map_err(failed)?;
+            let put = self
+                .wait(self.shared.opened.parts.complete_multipart(&path, &id, done.into_values().collect()))
+                .map_err(failed)?;
             Ok(put.e_tag)
         };
         let sent = send_all();
@@ -268,9 +273,9 @@ impl Store {
         got.map_err(|error| self.failed(action, key, Fault::of(&error)))
     }
 
-    fn join<T>(&self, under_way: &mut VecDeque<tokio::task::JoinHandle<T>>) -> Option<T> {
-        let oldest = under_way.pop_front()?;
-        Some(self.wait(oldest).expect("a request neither panics nor is cancelled"))
+    fn join<T: 'static>(&self, under_way: &mut JoinSet<T>) -> Option<T> {
+        let ended = self.wait(under_way.join_next())?;
+        Some(ended.expect("a request neither panics nor is cancelled"))
     }
 
     fn wait<F: Future>(&self, future: F) -> F::Output {
