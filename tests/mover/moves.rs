@@ -384,10 +384,11 @@ fn without_a_staged_copy_a_tree_arrives_as_it_was() {
     fs::File::create(bench.path("source/holes")).unwrap().set_len(3 << 20).unwrap();
     for step in ["upload", "preprocess", "validate", "import", "postprocess"] {
         let mut command = bench.command(step);
-        match step {
-            "upload" => drop(command.arg("--staging=none")),
-            "validate" | "import" => drop(command.arg("--source").arg(bench.path("source"))),
-            _ => {}
+        if step == "upload" {
+            command.arg("--staging=none");
+        }
+        if matches!(step, "validate" | "import") {
+            command.arg("--source").arg(bench.path("source"));
         }
         let done = bench.finish(command);
         assert_eq!(done.code, Some(0), "{step}: {done:?}");
