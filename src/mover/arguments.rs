@@ -13,7 +13,7 @@ use super::pace::{parse_concurrency, parse_rate};
 
 /// Moves files between volumes and object stores, one subcommand for each step of a relocation.
 ///
-/// An end is a path, file:///path, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX.
+/// An end is a path, `file:///path`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`.
 /// Credentials come from AWS_…, GOOGLE_… and AZURE_… variables; SOURCE_ or TARGET_ before one makes it count at that end only, _FILE after it names a file with the value.
 ///
 /// Exit codes: 0 done, 65 permanent failure (somebody has to act), 1 transient failure (another attempt goes on where this one stopped).

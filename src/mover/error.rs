@@ -87,7 +87,7 @@ pub enum Error {
         /// Which end it is.
         side: Side,
         /// The store's address, which holds no credentials.
-        store: String,
+        store: Box<str>,
         /// The key below the prefix.
         path: Vec<u8>,
         /// What it answered.

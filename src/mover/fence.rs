@@ -195,6 +195,7 @@ pub fn is_reserved(name: &[u8]) -> bool {
 }
 
 /// What names of a sequence of launches have in common.
+#[must_use]
 pub fn key(launch: Option<&Launch>) -> Arc<str> {
     let sequence = launch.map_or("", |launch| &launch.sequence);
     Digest::of(sequence.as_bytes()).hex()[..16].into()

@@ -63,6 +63,7 @@ pub struct Listed {
 }
 
 /// Lists what is selected of the source.
+#[allow(clippy::missing_panics_doc)] // it cannot
 pub fn list(store: &Store, header: &Header, items: &[String]) -> Result<Listed, Error> {
     let mut listed = Listed { things: Vec::new(), objects: 0, at_source: 0, clash: None };
     let mut missing: HashSet<&str> = items.iter().map(String::as_str).collect();

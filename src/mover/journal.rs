@@ -143,6 +143,7 @@ pub struct Place(u64);
 
 impl Journal {
     /// Opens the journal of a relocation (and its retries) and a target, or starts one with the lines of an `earlier` workspace.
+    #[allow(clippy::missing_panics_doc)] // it cannot
     pub fn open(workspace: &Dir, sequence: &str, target: &str, earlier: Option<Dir>) -> Result<Self, Error> {
         let header = Header { format: FORMAT.to_owned(), sequence: sequence.to_owned(), target: target.to_owned() };
         let mut known: HashMap<[u8; 16], Known> = HashMap::new();

@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(rate.book(start, 500), start);
         assert_eq!(rate.book(start, 1500), start + Duration::from_millis(500));
         assert_eq!(rate.book(start, 1), start + Duration::from_secs(2));
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         assert_eq!(rate.book(later, 1), later, "what was not used is not saved up");
     }
 

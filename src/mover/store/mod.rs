@@ -103,6 +103,7 @@ pub enum Replace {
 
 impl Store {
     /// Opens it. Nothing is sent.
+    #[allow(clippy::missing_panics_doc)] // it cannot
     pub fn open(location: &Location, side: Side) -> Result<Self, Error> {
         let opened = open::open(location, side, std::env::vars_os())?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -159,6 +160,7 @@ impl Store {
     }
 
     /// Writes an object of `size` bytes that `fill` gives one buffer after the other, and shows it only if `check` agrees at the end.
+    #[allow(clippy::missing_panics_doc)] // it cannot
     pub fn write(
         &self,
         key: &str,
@@ -261,7 +263,7 @@ impl Store {
         Error::Store {
             action,
             side: self.side,
-            store: self.shared.location.to_string(),
+            store: self.shared.location.to_string().into(),
             path: path.into_bytes(),
             fault,
         }
@@ -323,7 +325,7 @@ impl Reading {
     /// The error for reading that failed.
     #[must_use]
     pub fn failed(&self, path: &[u8], fault: Fault) -> Error {
-        let store = self.store.shared.location.to_string();
+        let store = self.store.shared.location.to_string().into();
         Error::Store { action: "read", side: self.store.side, store, path: path.to_vec(), fault }
     }
 }
