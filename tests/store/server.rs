@@ -73,7 +73,9 @@ impl Server {
     /// Puts an object there by curl.
     pub fn put(&self, path: &str, content: &str, headers: &[&str]) {
         let mut arguments = vec!["-X", "PUT", "--data-binary", content];
-        headers.iter().for_each(|header| arguments.extend(["-H", header]));
+        for header in headers {
+            arguments.extend(["-H", header]);
+        }
         assert_eq!(self.curl(&arguments, path).0, 200, "{path}");
     }
 
@@ -90,11 +92,8 @@ impl Server {
                 }
                 let key = path.strip_prefix(folder).unwrap().to_str().unwrap();
                 let file = path.to_str().unwrap().replace('\\', "\\\\").replace('"', "\\\"");
-                config += &format!(
-                    "upload-file = \"{file}\"\nurl = \"{}/{start}/{}\"\naws-sigv4 = \"aws:amz:us-east-1:s3\"\nuser = \"{KEY}:{SECRET}\"\nheader = \"x-amz-content-sha256: UNSIGNED-PAYLOAD\"\nfail\nsilent\nshow-error\noutput = \"/dev/null\"\nnext\n",
-                    self.endpoint(),
-                    encoded(key),
-                );
+                let url = format!("{}/{start}/{}", self.endpoint(), encoded(key));
+                config.push_str(&request(&file, &url));
             }
         }
         let config_file = self.root.path().join("curl");
@@ -169,6 +168,20 @@ fn start(root: &Path) -> (u16, Child) {
         }
     }
     panic!("versitygw found no free port");
+}
+
+/// One upload of a curl configuration.
+fn request(file: &str, url: &str) -> String {
+    let options = [
+        ("upload-file", file),
+        ("url", url),
+        ("aws-sigv4", "aws:amz:us-east-1:s3"),
+        ("user", &format!("{KEY}:{SECRET}")),
+        ("header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"),
+        ("output", "/dev/null"),
+    ];
+    let lines: Vec<String> = options.iter().map(|(name, value)| format!("{name} = \"{value}\"\n")).collect();
+    lines.concat() + "fail\nsilent\nshow-error\nnext\n"
 }
 
 /// A key as a path of a URL.
