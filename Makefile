@@ -5,6 +5,8 @@
 # CLUSTER=current uses the kubeconfig you have and needs none; IMAGE then names the operator's image your cluster can pull.
 
 CLUSTER ?= local
+# Which of examples/ `make demo` shows: files, volume-to-s3 or s3-to-s3.
+EXAMPLE ?= files
 RELOCATION_CACHE ?= $(HOME)/.cache/relocation-operator
 CARGO_TARGET_DIR ?= $(RELOCATION_CACHE)/target
 export RELOCATION_CACHE CARGO_TARGET_DIR
@@ -16,24 +18,26 @@ ifeq ($(CLUSTER),local)
   export PATH := $(shell $(cluster) programs):$(PATH)
   IMAGE := localhost/relocation-operator:dev
   TOOLS_IMAGE := localhost/relocation-tools:dev
+  S3_IMAGE := localhost/relocation-s3:dev
   helm := $(cluster) helm
   IMAGE_CONTENT = $(shell cat $(RELOCATION_CACHE)/images/relocation-operator.tar.content 2>/dev/null)
 else ifeq ($(CLUSTER),current)
   TOOLS_IMAGE := docker.io/library/busybox:1.37
+  S3_IMAGE := docker.io/versity/versitygw:v1.8.0
   helm := command -v helm || cluster/cluster helm
   IMAGE_CONTENT = $(IMAGE)
 else
   $(error CLUSTER is 'local' or 'current', not '$(CLUSTER)')
 endif
-export IMAGE TOOLS_IMAGE IMAGE_CONTENT
+export IMAGE TOOLS_IMAGE S3_IMAGE IMAGE_CONTENT EXAMPLE
 
 scripts := cluster/cluster $(wildcard cluster/lib/*.sh) deploy/cargo-tool.sh deploy/image-root.sh deploy/install.sh deploy/sbom.sh deploy/krew/manifest.sh demo/demo.sh .ci/run .ci/suites
 # Every test that needs no cluster: the library's, the programs', and each file of tests/ but these.
-unit_tests := $(filter-out acceptance alerts e2e faults helm image network plugin,$(basename $(notdir $(wildcard tests/*.rs))))
+unit_tests := $(filter-out acceptance alerts e2e faults helm image network plugin store,$(basename $(notdir $(wildcard tests/*.rs))))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo \
-	chart test test-long test-model test-helm test-alerts test-image test-network test-oldest lint lint-format lint-clippy lint-scripts lint-deny test-unit test-acceptance \
+.PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo demo-s3 \
+	chart test test-long test-model test-helm test-alerts test-image test-network test-store test-oldest lint lint-format lint-clippy lint-scripts lint-deny test-unit test-acceptance \
 	test-plugin test-faults test-e2e no-operator bench bench-record clean build-plugin install-plugin
 
 help: ## List these targets
@@ -118,7 +122,14 @@ install-plugin: build-plugin ## Install the kubectl plugin into PREFIX/bin (defa
 	@chmod 755 $(PREFIX)/bin/kubectl_complete-relocation
 	@echo "installed $(PREFIX)/bin/kubectl-relocation; try: kubectl relocation list"
 
-demo: install build-plugin ## Move real data through six steps, stop at the fence, go on, compare
+# The S3 server of the examples, where the cluster's pods find it.
+demo-s3: cluster-up
+ifeq ($(CLUSTER),local)
+	@$(cluster) build-image s3
+	@$(cluster) load-image relocation-s3
+endif
+
+demo: install build-plugin $(if $(findstring s3,$(EXAMPLE)),demo-s3) ## Move real data through six steps, stop at the fence, go on, compare
 	@PATH="$(abspath $(CARGO_TARGET_DIR))/release:$$PATH" demo/demo.sh
 
 test: ## Run every suite and count (first time about 30 minutes)
@@ -175,7 +186,8 @@ test-long: export RELOCATION_CHANGES ?= 10000
 test-long: export RELOCATION_KILLED_STEPS ?= 6
 test-long: export RELOCATION_LOSSES ?= 6
 test-long: export RELOCATION_FAILOVERS ?= 6
-test-long: test-model test-acceptance test-faults test-oldest ## Run the model, races and faults with full counts, and the oldest Kubernetes
+test-long: export RELOCATION_MOVER_KILLS ?= 200
+test-long: test-model test-acceptance test-store test-faults test-oldest ## Run the model, races and faults with full counts, and the oldest Kubernetes
 
 OLDEST := 1.34
 ifeq ($(CLUSTER),local)
@@ -215,6 +227,9 @@ endif
 test-alerts: install-crds no-operator ## Run the tests of the metrics, alerts and dashboard with Prometheus (built first, a few minutes)
 	@promtool=$$(cluster/cluster promtool) && prometheus=$$(cluster/cluster prometheus) && \
 	  PROMTOOL=$$promtool PROMETHEUS=$$prometheus cargo test --locked --test alerts
+
+test-store: ## Run the tests of the mover with an S3 server (versitygw, built first, about 2 minutes)
+	@versitygw=$$(cluster/cluster versitygw) && VERSITYGW=$$versitygw cargo test --locked --test store
 
 # BENCH=quick is a trial of about 3 minutes; docs/benchmarks.md lists what else can be set.
 # kwok, which plays the pods, is built here and nowhere else.

@@ -5,26 +5,31 @@
 # `make demo` sets everything up and calls this.
 # It needs a kubeconfig whose cluster has the operator installed, and kubectl-relocation in PATH.
 #
+#   EXAMPLE         which folder of examples/: files (between volumes), volume-to-s3 or s3-to-s3
 #   IMAGE           the image of the plan's tasks
 #   TOOLS_IMAGE     a busybox
+#   S3_IMAGE        a versitygw, the S3 server of the examples with one
 #   DEMO_NAMESPACE  where it happens; it is deleted and made anew each time
 #   DEMO_DATA       the tree to move; default: the source of Kubernetes from Go's module cache
 set -euo pipefail
 
 CHECKOUT=$(cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.." && pwd)
-EXAMPLE=$CHECKOUT/examples/files
+EXAMPLE=${EXAMPLE:-files}
 IMAGE=${IMAGE:-localhost/relocation-operator:dev}
 TOOLS_IMAGE=${TOOLS_IMAGE:-docker.io/library/busybox:1.37}
+S3_IMAGE=${S3_IMAGE:-docker.io/versity/versitygw:v1.8.0}
 DEMO_NAMESPACE=${DEMO_NAMESPACE:-demo}
-RELOCATION=files
+RELOCATION=$EXAMPLE
 LONGEST_MOVE=20m
 
 main() {
   command -v kubectl-relocation >/dev/null ||
     fail "kubectl-relocation is not in PATH; run the demonstration with 'make demo', or install the plugin with: make install-plugin"
+  [[ $EXAMPLE == files || $EXAMPLE == volume-to-s3 || $EXAMPLE == s3-to-s3 ]] ||
+    fail "EXAMPLE is 'files', 'volume-to-s3' or 's3-to-s3', not '$EXAMPLE'"
   heading "1. A clean namespace"
   clean_namespace
-  heading "2. Real data in the source volume"
+  heading "2. Real data at the source"
   load_source
   heading "3. A plan, and a relocation that is to stop before IMPORTING"
   start_relocation
@@ -90,8 +95,26 @@ END
 
 # apply FILE: an example as it stands, with this cluster's images.
 apply() {
-  sed -e "s#localhost/relocation-operator:dev#$IMAGE#" -e "s#docker.io/library/busybox:1.37#$TOOLS_IMAGE#" "$EXAMPLE/$1" |
+  sed -e "s#localhost/relocation-operator:dev#$IMAGE#" -e "s#docker.io/library/busybox:1.37#$TOOLS_IMAGE#" \
+    -e "s#docker.io/versity/versitygw:.*#$S3_IMAGE#" "$CHECKOUT/examples/$EXAMPLE/$1" |
     k apply -f -
+}
+
+# at_source COMMAND, at_target COMMAND: runs it in a shell of busybox, in the folder that holds the data.
+# The S3 server keeps an object as a file, so its folder shows what arrived without asking it.
+at_source() {
+  case $EXAMPLE in
+    files) k exec compare -- sh -c "cd /source && $1" ;;
+    volume-to-s3) k exec load -- sh -c "cd /source && $1" ;;
+    s3-to-s3) k exec s3 -c look -- sh -c "cd /data/source/data && $1" ;;
+  esac
+}
+
+at_target() {
+  case $EXAMPLE in
+    files) k exec compare -- sh -c "cd /target && $1" ;;
+    *) k exec s3 -c look -- sh -c "cd /data/target/data && $1" ;;
+  esac
 }
 
 load_source() {
@@ -100,15 +123,29 @@ load_source() {
   count=$(cd "$root" && find "${folders[@]}" -type f | wc -l)
   ((count > 20000)) || [[ -n ${DEMO_DATA:-} ]] ||
     fail "only $count files were found below $root, and the demonstration promises more than 20,000"
-  apply volumes.yaml
-  apply load.yaml
-  k wait --for=condition=Ready pod/load --timeout=120s >/dev/null
-  echo "streaming $count files into the source volume (about 10 s)"
-  tar -C "$root" -cf - "${folders[@]}" | k exec -i load -- tar -C /source -xf -
-  arrived=$(k exec load -- sh -c 'find /source -type f | wc -l')
-  ((arrived == count)) || fail "$arrived files arrived in the source volume instead of $count"
-  echo "the source volume holds $arrived files, $(k exec load -- du -sh /source | cut -f 1)"
-  k delete pod load >/dev/null
+  if [[ $EXAMPLE != files ]]; then
+    apply s3.yaml
+    k wait --for=condition=Ready pod/s3 --timeout=120s >/dev/null
+  fi
+  if [[ $EXAMPLE == s3-to-s3 ]]; then
+    echo "streaming $count files into the source bucket (about 10 s)"
+    k exec s3 -c look -- mkdir -p /data/source/data
+    tar -C "$root" -cf - "${folders[@]}" | k exec -i s3 -c look -- tar -C /data/source/data -xf -
+  else
+    apply volumes.yaml
+    apply load.yaml
+    k wait --for=condition=Ready pod/load --timeout=120s >/dev/null
+    echo "streaming $count files into the source volume (about 10 s)"
+    tar -C "$root" -cf - "${folders[@]}" | k exec -i load -- tar -C /source -xf -
+  fi
+  if [[ $EXAMPLE == files ]]; then
+    k delete pod load >/dev/null
+    apply compare.yaml >/dev/null
+    k wait --for=condition=Ready pod/compare --timeout=120s >/dev/null
+  fi
+  arrived=$(at_source 'find . -type f | wc -l')
+  ((arrived == count)) || fail "$arrived files arrived at the source instead of $count"
+  echo "the source holds $arrived files, $(at_source 'du -sh .' | cut -f 1)"
 }
 
 # Sets root and folders: what to put into the source volume, relative to root.
@@ -132,11 +169,11 @@ read_data_folders() {
 }
 
 start_relocation() {
-  printf '$ kubectl -n %s apply -f examples/files/plan.yaml\n' "$DEMO_NAMESPACE"
+  printf '$ kubectl -n %s apply -f examples/%s/plan.yaml\n' "$DEMO_NAMESPACE" "$EXAMPLE"
   apply plan.yaml
   # The file holds no image, so what is shown is what is done.
   cd "$CHECKOUT"
-  show relocation create -f examples/files/relocation.yaml
+  show relocation create -f "examples/$EXAMPLE/relocation.yaml"
 }
 
 # follow_until GOAL: shows what it does until the goal of `kubectl relocation wait` is reached; fails when it cannot be.
@@ -159,12 +196,14 @@ show_fence() {
   [[ $seen == *"possible now"*"kubectl relocation unpause $RELOCATION"* ]] || give_up "the status does not say how to go on"
   status=$(k get reloc "$RELOCATION" -o 'jsonpath={.status.status} {.status.step}')
   [[ $status == "PAUSE IMPORTING" ]] || give_up "it stopped, but at '$status' and not at 'PAUSE IMPORTING'"
-  apply compare.yaml >/dev/null
-  k wait --for=condition=Ready pod/compare --timeout=120s >/dev/null
-  written=$(k exec compare -- find /target -mindepth 1 | wc -l)
-  ((written == 0)) || give_up "IMPORTING has not been entered, but there are $written entries in the target volume"
+  if [[ $EXAMPLE == files ]]; then
+    written=$(at_target 'find . -mindepth 1 | wc -l')
+  else
+    written=$(k exec s3 -c look -- sh -c "find /data/target -mindepth 1 -type f | wc -l")
+  fi
+  ((written == 0)) || give_up "IMPORTING has not been entered, but there are $written entries at the target"
   echo
-  echo "nothing has been written: the target volume is empty"
+  echo "nothing has been written: the target is empty"
 }
 
 unpause() {
@@ -179,6 +218,12 @@ compare() {
   local status
   status=$(k get reloc "$RELOCATION" -o 'jsonpath={.status.status}')
   [[ $status == SUCCESS ]] || give_up "the relocation ended with '$status', not with SUCCESS"
+  if [[ $EXAMPLE != files ]]; then
+    # What stands for a folder of a volume is an object of its own, and no file.
+    compare_lists "names and content of files" "find . -type f ! -name .relocation-directory -print0 | sort -z | xargs -0 sha256sum"
+    compare_lists "sizes of files" "find . -type f ! -name .relocation-directory -print0 | sort -z | xargs -0 stat -c '%n %s'"
+    return
+  fi
   show k exec compare -- diff -r /source /target || give_up "diff found the differences above"
   echo "diff -r: no difference"
   compare_lists "content of files" "find . -type f -print0 | sort -z | xargs -0 sha256sum"
@@ -187,14 +232,13 @@ compare() {
   compare_lists "targets of links" "find . -type l -print0 | sort -z | xargs -0 -r -n 1 sh -c 'echo \"\$0 -> \$(readlink \"\$0\")\"'"
 }
 
-# compare_lists WHAT COMMAND: the same listing of both volumes, made by busybox, must be the same.
+# compare_lists WHAT COMMAND: the same listing of both ends, made by busybox, must be the same.
 compare_lists() {
-  local what=$1 command=$2 folder
-  for folder in source target; do
-    k exec compare -- sh -c "cd /$folder && $command" >"$SCRATCH/$folder"
-  done
+  local what=$1 command=$2
+  at_source "$command" >"$SCRATCH/source"
+  at_target "$command" >"$SCRATCH/target"
   cmp --silent "$SCRATCH/source" "$SCRATCH/target" ||
-    { diff "$SCRATCH/source" "$SCRATCH/target" | head -n 10; give_up "the volumes differ in $what"; }
+    { diff "$SCRATCH/source" "$SCRATCH/target" | head -n 10; give_up "the ends differ in $what"; }
   printf '%s: %d lines, the same on both sides (%s)\n' "$what" "$(wc -l <"$SCRATCH/source")" "$(sha256sum <"$SCRATCH/source" | cut -c 1-16)"
 }
 

@@ -52,6 +52,11 @@ KUBE_ROUTER=$RELOCATION_CACHE/cluster/kube-router-$(cat "$CLUSTER_DIR"/kube-rout
 
 build_kube_router() { build_tool kube-router github.com/cloudnativelabs/kube-router/v2/cmd/kube-router "$KUBE_ROUTER" "about 2 minutes"; }
 
+# versitygw is an S3 server over a folder, for the porter's tests and examples.
+VERSITYGW=$RELOCATION_CACHE/cluster/versitygw-$(cat "$CLUSTER_DIR"/versitygw/go.{mod,sum} | sha256sum | cut -c 1-16)/versitygw
+
+build_versitygw() { build_tool versitygw github.com/versity/versitygw/cmd/versitygw "$VERSITYGW" "about 2 minutes"; }
+
 # build_tool MODULE-FOLDER PACKAGE PROGRAM TIME: builds a program that has a module and a cache folder of its own, once.
 build_tool() {
   local module=$1 package=$2 program=$3 time=$4 folder tool_lock start=$SECONDS

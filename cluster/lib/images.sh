@@ -63,6 +63,15 @@ build_tools_image() {
   build_image relocation-tools localhost/relocation-tools:dev "$CLUSTER_DIR/images/tools.Dockerfile" "$context"
 }
 
+# build_s3_image: the S3 server of the examples.
+build_s3_image() {
+  local context
+  build_versitygw
+  context=$(fresh_context relocation-s3)
+  cp "$VERSITYGW" "$context/versitygw"
+  build_image relocation-s3 localhost/relocation-s3:dev "$CLUSTER_DIR/images/s3.Dockerfile" "$context"
+}
+
 busybox_program() { command -v /bin/busybox || fail "/bin/busybox is missing; 'make setup' installs it"; }
 
 # build_operator_image RELEASE-FOLDER: the product's image from binaries that cargo has built there.

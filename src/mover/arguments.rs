@@ -2,9 +2,19 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
-/// Moves a directory tree from one volume to another, one subcommand for each step of a relocation.
+use super::end::End;
+use super::filter::parse_pattern;
+use super::import::Existing;
+use super::manifest::Staging;
+use super::pace::{parse_concurrency, parse_rate};
+
+/// Moves files between volumes and object stores, one subcommand for each step of a relocation.
+///
+/// An end is a path, `file:///path`, `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`.
+/// Credentials come from AWS_…, GOOGLE_… and AZURE_… variables; SOURCE_ or TARGET_ before one makes it count at that end only, _FILE after it names a file with the value.
 ///
 /// Exit codes: 0 done, 65 permanent failure (somebody has to act), 1 transient failure (another attempt goes on where this one stopped).
 /// The result is one JSON object in the termination message; progress is lines of JSON on standard output.
@@ -14,19 +24,42 @@ pub struct Arguments {
     /// File for the result; default /dev/termination-log where it exists, else standard output.
     #[arg(long, global = true, value_name = "PATH")]
     pub termination_log: Option<PathBuf>,
+    /// Files or parts in work at the same time, 1 to 256; default twice the cores, from 2 to 16. Empty = default.
+    #[arg(long, global = true, value_name = "NUMBER", default_value = "", hide_default_value = true, value_parser = concurrency)]
+    pub concurrency: Concurrency,
+    /// Bytes a second that are read at most, such as 10M; K, M and G are 1024 of the one before. Empty = as fast as it goes.
+    #[arg(long, global = true, value_name = "RATE", default_value = "", hide_default_value = true, value_parser = bandwidth)]
+    pub bandwidth: Bandwidth,
     /// The step.
     #[command(subcommand)]
     pub step: Step,
 }
 
+/// A number of things at once; nothing = the default.
+#[derive(Debug, Clone, Copy)]
+pub struct Concurrency(pub Option<usize>);
+
+/// Bytes a second; nothing = no limit.
+#[derive(Debug, Clone, Copy)]
+pub struct Bandwidth(pub Option<u64>);
+
 /// One subcommand for each step.
 #[derive(Debug, Subcommand)]
 pub enum Step {
-    /// UPLOADING: copy the source into the workspace while hashing, and write the manifest.
+    /// UPLOADING: read the source, copy it into the workspace while hashing, and write the manifest.
     Upload {
-        /// Directory to move. It is only read.
-        #[arg(long, value_name = "PATH")]
-        source: PathBuf,
+        /// What to move. It is only read.
+        #[arg(long, value_name = "END", value_parser = end())]
+        source: End,
+        /// Whether the workspace gets a copy; with none, the later steps need --source too and read the source a second time.
+        #[arg(long, value_enum, default_value_t = Staging::Copy, value_name = "HOW")]
+        staging: Staging,
+        /// Take only files with this name, or whose path matches if the pattern has a slash; may be repeated.
+        #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
+        include: Vec<String>,
+        /// Leave out what has this name or path, with everything below it; may be repeated.
+        #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
+        exclude: Vec<String>,
         /// Succeed when there is nothing to move; otherwise an empty source is a failure.
         #[arg(long)]
         allow_empty: bool,
@@ -39,21 +72,33 @@ pub enum Step {
         /// Where the data go.
         #[command(flatten)]
         target: TargetArgument,
+        /// What to do where the target has something.
+        #[command(flatten)]
+        existing: ExistingArgument,
         /// Where the workspace is.
         #[command(flatten)]
         workspace: WorkspaceArgument,
     },
-    /// VALIDATING: read the staged copy again and report the verdict VALID or INVALID.
+    /// VALIDATING: read the staged copy again, or look at the source again, and report the verdict VALID or INVALID.
     Validate {
+        /// Where the data come from.
+        #[command(flatten)]
+        source: SourceArgument,
         /// Where the workspace is.
         #[command(flatten)]
         workspace: WorkspaceArgument,
     },
-    /// IMPORTING: write the staged copy to the target; continues where a killed attempt stopped.
+    /// IMPORTING: write the data to the target; continues where a killed attempt stopped.
     Import {
+        /// Where the data come from.
+        #[command(flatten)]
+        source: SourceArgument,
         /// Where the data go.
         #[command(flatten)]
         target: TargetArgument,
+        /// What to do where the target has something.
+        #[command(flatten)]
+        existing: ExistingArgument,
         /// Where the workspace is.
         #[command(flatten)]
         workspace: WorkspaceArgument,
@@ -76,8 +121,33 @@ pub enum Step {
         #[command(flatten)]
         workspace: WorkspaceArgument,
     },
+    /// After the end: remove from the target what this relocation has written, and nothing else.
+    Cleanup {
+        /// Where the data went.
+        #[command(flatten)]
+        target: TargetArgument,
+        /// Where the workspace is.
+        #[command(flatten)]
+        workspace: WorkspaceArgument,
+    },
     /// Any step: move nothing, end well and report the verdict VALID. For trying out an installation.
     Rehearse,
+}
+
+/// Where the data come from, for the steps after the first.
+#[derive(Debug, Args)]
+pub struct SourceArgument {
+    /// The same as for upload; needed where that had --staging=none.
+    #[arg(long, value_name = "END", value_parser = end())]
+    pub source: Option<End>,
+}
+
+/// What to do where the target has something.
+#[derive(Debug, Args)]
+pub struct ExistingArgument {
+    /// What to do with a file or object of the target that is not from this relocation.
+    #[arg(long, value_enum, default_value_t = Existing::Fail, value_name = "HOW")]
+    pub existing: Existing,
 }
 
 /// Where the workspace is.
@@ -91,7 +161,61 @@ pub struct WorkspaceArgument {
 /// Where the data go.
 #[derive(Debug, Args)]
 pub struct TargetArgument {
-    /// Directory to move to.
-    #[arg(long, value_name = "PATH")]
-    pub target: PathBuf,
+    /// Where to move to.
+    #[arg(long, value_name = "END", value_parser = end())]
+    pub target: End,
+}
+
+fn end() -> impl TypedValueParser<Value = End> {
+    OsStringValueParser::new().try_map(End::parse)
+}
+
+fn concurrency(text: &str) -> Result<Concurrency, String> {
+    parse_concurrency(text).map(Concurrency)
+}
+
+fn bandwidth(text: &str) -> Result<Bandwidth, String> {
+    parse_rate(text).map(Bandwidth)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The arguments of all tasks of an example's plan, with the parameters at their defaults.
+    fn arguments_of(example: &str) -> Vec<Vec<String>> {
+        let path = format!("{}/examples/{example}/plan.yaml", env!("CARGO_MANIFEST_DIR"));
+        let plan: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let parameters = plan["spec"]["parameters"].as_array().unwrap();
+        let fill_in = |text: &str| {
+            parameters.iter().fold(text.to_owned(), |text, parameter| {
+                let name = parameter["name"].as_str().unwrap();
+                text.replace(&format!("$({name})"), parameter["default"].as_str().unwrap())
+            })
+        };
+        let steps = plan["spec"]["steps"].as_array().unwrap();
+        let tasks = steps.iter().flat_map(|step| step["tasks"].as_array().unwrap());
+        tasks
+            .map(|task| {
+                let container = &task["template"]["spec"]["containers"][0];
+                let words = [&container["command"], &container["args"]].map(|words| words.as_array().unwrap());
+                words.into_iter().flatten().map(|word| fill_in(word.as_str().unwrap())).collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_task_of_the_examples_is_a_command_line_of_the_mover() {
+        for example in ["files", "volume-to-s3", "s3-to-s3"] {
+            let all = arguments_of(example);
+            assert!(all.len() >= 5, "{example}");
+            for words in all {
+                let parsed = Arguments::try_parse_from(&words);
+                assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
+                assert!(!words.iter().any(|word| word.contains("$(")), "{words:?}");
+            }
+        }
+    }
 }

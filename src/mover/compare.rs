@@ -42,14 +42,14 @@ impl Display for Difference {
 pub fn outside(entry: &Entry, parent: &Dir, facts: &Facts) -> Result<Option<Difference>, Error> {
     let path = entry.path.as_bytes();
     Ok(match (&entry.content, facts.kind) {
-        (Content::Directory, Kind::Directory) => None,
+        (Content::Directory { .. }, Kind::Directory) => None,
         (Content::File { size, .. }, Kind::File) => (*size != facts.size).then_some(Difference::Size),
         (Content::Link { target }, Kind::Link) => {
             let now = parent.read_link(split(path).1).at("read", parent.side, path)?;
             (target.as_bytes() != now).then_some(Difference::LinkTarget)
         }
         (
-            Content::Directory | Content::File { .. } | Content::Link { .. },
+            Content::Directory { .. } | Content::File { .. } | Content::Link { .. },
             Kind::Directory | Kind::File | Kind::Link | Kind::Other(_),
         ) => Some(Difference::Type),
     })

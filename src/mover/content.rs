@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::entry::Digest;
 use super::error::{Error, Side};
+use super::pace::Throttle;
 use super::tree::Facts;
 
 /// Bytes moved at a time: large enough that system calls do not count, small enough for the processor's cache.
@@ -64,10 +65,16 @@ impl Copier {
     /// Copies the file `from`, whose facts are `facts`, into the empty file `to`. Returns how many bytes there were, holes included, and their digest.
     ///
     /// Nothing beyond `facts.size` is read: a file that grows for ever does not keep us for ever, and the caller looks afterwards whether it grew.
-    pub fn copy(&mut self, from: &OwnedFd, facts: &Facts, to: &OwnedFd) -> Result<(u64, Digest), Failed> {
+    pub fn copy(
+        &mut self,
+        from: &OwnedFd,
+        facts: &Facts,
+        to: &OwnedFd,
+        throttle: &Throttle,
+    ) -> Result<(u64, Digest), Failed> {
         let mut hasher = blake3::Hasher::new();
         if facts.allocated >= facts.size {
-            let size = self.copy_range(from, 0, facts.size, to, &mut hasher)?;
+            let size = self.copy_range(from, 0, facts.size, to, &mut hasher, throttle)?;
             return Ok((size, hasher.finalize().into()));
         }
         let mut offset = 0;
@@ -75,12 +82,36 @@ impl Copier {
             let data = next(from, SeekFrom::Data(offset), facts.size).map_err(Failed::Read)?;
             self.hash_zeros(&mut hasher, data.saturating_sub(offset));
             let hole = next(from, SeekFrom::Hole(data), facts.size).map_err(Failed::Read)?;
-            offset = self.copy_range(from, data, hole, to, &mut hasher)?;
+            offset = self.copy_range(from, data, hole, to, &mut hasher, throttle)?;
             if offset < hole {
                 break;
             }
         }
         rustix::fs::ftruncate(to, offset).map_err(|errno| Failed::Write(errno.into()))?;
+        Ok((offset, hasher.finalize().into()))
+    }
+
+    /// Copies what `fill` gives, from where the last ended, into the empty file `to`, if there is one to fill. Returns how many bytes there were and their digest.
+    pub fn copy_stream<E>(
+        &mut self,
+        mut fill: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
+        to: Option<&OwnedFd>,
+        failed: impl Fn(io::Error) -> E,
+    ) -> Result<(u64, Digest), E> {
+        let mut hasher = blake3::Hasher::new();
+        let mut offset = 0;
+        loop {
+            let read = fill(offset, &mut self.buffer)?;
+            if read == 0 {
+                break;
+            }
+            let bytes = &self.buffer[..read];
+            hasher.update(bytes);
+            if let Some(to) = to {
+                write_all_at(to, bytes, offset).map_err(&failed)?;
+            }
+            offset += read as u64;
+        }
         Ok((offset, hasher.finalize().into()))
     }
 
@@ -92,6 +123,7 @@ impl Copier {
         end: u64,
         to: &OwnedFd,
         hasher: &mut blake3::Hasher,
+        throttle: &Throttle,
     ) -> Result<u64, Failed> {
         let mut offset = start;
         while offset < end {
@@ -100,6 +132,7 @@ impl Copier {
             if read == 0 {
                 break;
             }
+            throttle.pass(read);
             hasher.update(&self.buffer[..read]);
             write_all_at(to, &self.buffer[..read], offset).map_err(Failed::Write)?;
             offset += read as u64;
@@ -130,7 +163,8 @@ fn next(file: &OwnedFd, from: SeekFrom, end: u64) -> io::Result<u64> {
     }
 }
 
-fn read_at(file: &OwnedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+/// Reads from a place of a file, whatever signals come.
+pub fn read_at(file: &OwnedFd, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     loop {
         match rustix::io::pread(file, &mut *buffer, offset) {
             Err(Errno::INTR) => {}
@@ -175,7 +209,7 @@ mod tests {
         from.sync_all().unwrap();
         let (from, to) = (OwnedFd::from(from), OwnedFd::from(to));
         let facts = Facts::of(&from).unwrap();
-        let copied = Copier::default().copy(&from, &facts, &to).unwrap();
+        let copied = Copier::default().copy(&from, &facts, &to, &Throttle::default()).unwrap();
         assert_eq!(copied, (size, Digest::of(&expected)));
         assert_eq!(digest(&to).unwrap(), copied);
         rustix::fs::fsync(&to).unwrap();

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
+use super::store::About;
 use super::tree::{Facts, Time};
 
 /// One line of the manifest.
@@ -31,7 +32,10 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A directory; what is in it are entries of their own.
-    Directory,
+    Directory {
+        /// Whether it is there only because something is in it: a store has no directories.
+        is_implied: bool,
+    },
     /// A regular file.
     File {
         /// Its length in bytes.
@@ -42,6 +46,8 @@ pub enum Content {
         link_of: Option<RelativePath>,
         /// How the source file is recognised as unchanged.
         seen: Option<Seen>,
+        /// What a store says about the object: content type and other metadata.
+        about: About,
     },
     /// A symbolic link, which is never followed.
     Link {
@@ -50,13 +56,22 @@ pub enum Content {
     },
 }
 
-/// What cannot be forged about a source file: its inode and when anything about it last changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seen {
-    /// Inode number.
-    pub ino: u64,
-    /// Time of the last change of anything.
-    pub ctime: Time,
+/// What changes whenever a source file does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Seen {
+    /// Of a file, what cannot be forged: its inode and when anything about it last changed.
+    Inode {
+        /// Inode number.
+        ino: u64,
+        /// Time of the last change of anything.
+        ctime: Time,
+    },
+    /// Of an object.
+    Object {
+        /// Its `ETag`.
+        etag: String,
+    },
 }
 
 impl Entry {
@@ -69,7 +84,13 @@ impl Entry {
     /// Whether it is a directory.
     #[must_use]
     pub fn is_directory(&self) -> bool {
-        self.content == Content::Directory
+        matches!(self.content, Content::Directory { .. })
+    }
+
+    /// Whether it is a regular file.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(self.content, Content::File { .. })
     }
 }
 
@@ -246,6 +267,10 @@ struct Wire {
     seen: Option<Seen>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<Bytes>,
+    #[serde(default, skip_serializing_if = "About::is_empty")]
+    about: About,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    implied: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -272,12 +297,14 @@ impl From<Entry> for Wire {
             link_of: None,
             seen: None,
             target: None,
+            about: About::new(),
+            implied: false,
         };
         match content {
-            Content::Directory => bare(WireKind::Directory),
+            Content::Directory { is_implied } => Self { implied: is_implied, ..bare(WireKind::Directory) },
             Content::Link { target } => Self { target: Some(target), ..bare(WireKind::Link) },
-            Content::File { size, digest, link_of, seen } => {
-                Self { size: Some(size), digest: Some(digest), link_of, seen, ..bare(WireKind::File) }
+            Content::File { size, digest, link_of, seen, about } => {
+                Self { size: Some(size), digest: Some(digest), link_of, seen, about, ..bare(WireKind::File) }
             }
         }
     }
@@ -287,15 +314,15 @@ impl TryFrom<Wire> for Entry {
     type Error = &'static str;
 
     fn try_from(wire: Wire) -> Result<Self, Self::Error> {
-        let Wire { path, kind, mode, mtime, uid, gid, size, digest, link_of, seen, target } = wire;
+        let Wire { path, kind, mode, mtime, uid, gid, size, digest, link_of, seen, target, about, implied } = wire;
         let mode = u32::from_str_radix(&mode, 8).ok().filter(|mode| *mode <= 0o7777).ok_or("a mode is not octal")?;
         if mtime.1 >= 1_000_000_000 {
             return Err("a time has too many nanoseconds");
         }
         let content = match (kind, size, digest, target) {
-            (WireKind::Directory, None, None, None) if link_of.is_none() => Content::Directory,
+            (WireKind::Directory, None, None, None) if link_of.is_none() => Content::Directory { is_implied: implied },
             (WireKind::Link, None, None, Some(target)) if link_of.is_none() => Content::Link { target },
-            (WireKind::File, Some(size), Some(digest), None) => Content::File { size, digest, link_of, seen },
+            (WireKind::File, Some(size), Some(digest), None) => Content::File { size, digest, link_of, seen, about },
             (WireKind::Directory | WireKind::Link | WireKind::File, ..) => {
                 return Err("an entry has not the fields of its type");
             }

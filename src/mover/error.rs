@@ -9,6 +9,7 @@ use std::io;
 use rustix::io::Errno;
 
 use super::quoted::Quoted;
+use super::store::fault::Fault;
 
 /// Which of the three trees a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,46 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A store did not do what it was asked.
+    #[error("cannot {action} {} of the {side} {store}: the store {}", Quoted(path), fault.phrase())]
+    Store {
+        /// A verb phrase that fits after "cannot".
+        action: &'static str,
+        /// Which end it is.
+        side: Side,
+        /// The store's address, which holds no credentials.
+        store: Box<str>,
+        /// The key below the prefix.
+        path: Vec<u8>,
+        /// What it answered.
+        fault: Fault,
+    },
+    /// What is said about a store cannot be used.
+    #[error(
+        "the settings of the {side} {store} cannot be used: {problem}; correct the environment of the plan's template"
+    )]
+    StoreSettings {
+        /// Which end it is.
+        side: Side,
+        /// The store's address.
+        store: String,
+        /// What is wrong, without values.
+        problem: String,
+    },
+    /// The source is no longer what was recorded of it.
+    #[error(
+        "{} of the source {problem}, so it has changed since it was recorded; the target has nothing of it: start over with a retry of the relocation",
+        Quoted(path)
+    )]
+    SourceDiffers {
+        /// The path.
+        path: Vec<u8>,
+        /// A verb phrase.
+        problem: &'static str,
+    },
+    /// The steps of a relocation do not agree about the staging.
+    #[error("{0}; correct the arguments in the plan's template, then recover")]
+    Staging(&'static str),
     /// There is nothing to move.
     #[error(
         "the source is empty; mount the volume that holds the data at --source, or pass --allow-empty if nothing is what is to be moved"
@@ -207,10 +248,14 @@ impl Error {
             | Self::StageDiffers { .. }
             | Self::Conflict { .. }
             | Self::Fenced { .. }
+            | Self::StoreSettings { .. }
+            | Self::SourceDiffers { .. }
+            | Self::Staging(_)
             | Self::Url(_)
             | Self::Refused { .. } => Disposition::Permanent,
             Self::Changed { .. } | Self::Unreachable { .. } => Disposition::Transient,
             Self::Access { source, .. } => Advice::on(source).disposition(),
+            Self::Store { fault, .. } => Advice::on_fault(fault).disposition(),
             Self::Mount { source, .. } => Advice::on_mount(source).disposition(),
         }
     }
@@ -225,6 +270,7 @@ impl Error {
             Self::Mount { side, source, .. } => {
                 format!("{self}: {}; {}", cause(source), Advice::on_mount(source).text(*side))
             }
+            Self::Store { side, fault, .. } => format!("{self}; {}", Advice::on_fault(fault).text(*side)),
             Self::Arguments(_)
             | Self::Environment { .. }
             | Self::EmptySource
@@ -232,6 +278,9 @@ impl Error {
             | Self::WorkspaceInsideSource { .. }
             | Self::Problems { .. }
             | Self::Problem(_)
+            | Self::StoreSettings { .. }
+            | Self::SourceDiffers { .. }
+            | Self::Staging(_)
             | Self::Changed { .. }
             | Self::ManifestMissing
             | Self::ManifestBroken { .. }
@@ -253,6 +302,11 @@ enum Advice {
     MakeWritable,
     Unsupported,
     Provide,
+    Authenticate,
+    Grant,
+    Bucket,
+    Buy,
+    Rename,
     Wait,
 }
 
@@ -278,12 +332,31 @@ impl Advice {
         }
     }
 
+    fn on_fault(fault: &Fault) -> Self {
+        match fault {
+            Fault::Credentials(_) => Self::Authenticate,
+            Fault::Denied(_) => Self::Grant,
+            Fault::NoBucket => Self::Bucket,
+            Fault::Full(_) => Self::Buy,
+            Fault::Key => Self::Rename,
+            Fault::Unsupported(_) => Self::Unsupported,
+            Fault::Missing | Fault::Exists | Fault::Changed | Fault::Busy(_) => Self::Wait,
+        }
+    }
+
     fn disposition(self) -> Disposition {
         match self {
             Self::Wait => Disposition::Transient,
-            Self::Permit | Self::MakeRoom | Self::MakeWritable | Self::Unsupported | Self::Provide => {
-                Disposition::Permanent
-            }
+            Self::Permit
+            | Self::MakeRoom
+            | Self::MakeWritable
+            | Self::Unsupported
+            | Self::Provide
+            | Self::Authenticate
+            | Self::Grant
+            | Self::Bucket
+            | Self::Buy
+            | Self::Rename => Disposition::Permanent,
         }
     }
 
@@ -312,6 +385,25 @@ impl Advice {
                 format!("the {side}'s file system cannot do this; rename or leave out the path, or choose another volume")
             }
             (Self::Provide, _) => format!("mount the {side}'s volume there in the plan's template, then recover"),
+            (Self::Authenticate, _) => {
+                "correct the credentials in the Secret that the plan's template mounts, then recover".to_owned()
+            }
+            (Self::Grant, Side::Source) => {
+                "allow these credentials to list and read there (s3:ListBucket, s3:GetObject), then recover".to_owned()
+            }
+            (Self::Grant, Side::Workspace | Side::Target) => {
+                "allow these credentials to list, read, write and delete there (s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload), then recover".to_owned()
+            }
+            (Self::Bucket, _) => "make the bucket or correct its name in the plan, then recover".to_owned(),
+            (Self::Buy, _) => {
+                "raise the store's quota or free room there, then recover: what has been written is kept and not written again".to_owned()
+            }
+            (Self::Rename, Side::Source) => {
+                "rename such objects, or choose a prefix without them, then start over with a retry of the relocation".to_owned()
+            }
+            (Self::Rename, Side::Workspace | Side::Target) => {
+                "remove or rename such objects, or choose another prefix, then recover".to_owned()
+            }
             (Self::Wait, _) => "the next attempt tries again".to_owned(),
         }
     }

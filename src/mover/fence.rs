@@ -22,8 +22,10 @@ use super::tree::Dir;
 
 /// Start of the names of files that are being written; what a killed attempt left is recognised by it.
 pub const TEMPORARY: &str = ".relocation-tmp-";
-/// Start of the name of a fence file.
-const FENCE_FILE: &str = ".relocation-fence-";
+/// Start of the name of a fence file, and of the object that is one at a store.
+pub const FENCE_FILE: &str = ".relocation-fence-";
+/// The object that stands for a directory at a store: an empty one below it.
+pub const DIRECTORY: &str = ".relocation-directory";
 const ATTRIBUTE: &str = "user.relocation.fence.";
 /// Records kept on one root: file systems give a directory one block for all attributes. The oldest tokens go first.
 const KEPT: usize = 16;
@@ -189,10 +191,12 @@ impl Fence {
 /// Whether a name at the source looks like ours, so that it could not be told from a leftover at the target.
 #[must_use]
 pub fn is_reserved(name: &[u8]) -> bool {
-    name.starts_with(TEMPORARY.as_bytes()) || name.starts_with(FENCE_FILE.as_bytes())
+    name.starts_with(TEMPORARY.as_bytes()) || name.starts_with(FENCE_FILE.as_bytes()) || name == DIRECTORY.as_bytes()
 }
 
-fn key(launch: Option<&Launch>) -> Arc<str> {
+/// What names of a sequence of launches have in common.
+#[must_use]
+pub fn key(launch: Option<&Launch>) -> Arc<str> {
     let sequence = launch.map_or("", |launch| &launch.sequence);
     Digest::of(sequence.as_bytes()).hex()[..16].into()
 }

@@ -11,7 +11,8 @@
 //!
 //! A path or link target is a JSON string when it is UTF-8, else `{"hex": …}`; times are seconds and nanoseconds; modes are octal.
 //! Every further name of a hard-linked file carries `linkOf`, the first name in order; `bytes` counts such a file once.
-//! `seen` is how `upload` recognises a source file that has not changed since; it is left out when that could not be told.
+//! `seen` is how `upload` recognises a source file that has not changed since, for an object its `etag`; it is left out when that could not be told.
+//! `about` is what a store says about an object; a directory is `implied` if it is there only because a key has a slash.
 //! A manifest without its `end` line is not complete. While it is written it is called `manifest.jsonl.partial`.
 //!
 //! The tree digest depends on paths, types, contents and link targets only, and can be had without us:
@@ -31,8 +32,9 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Content, Digest, Entry};
+use super::entry::{Bytes, Content, Digest, Entry};
 use super::error::{At, Error, Side};
+use super::filter::Filter;
 use super::tree::{Dir, Facts};
 
 /// The manifest's name in the workspace.
@@ -57,13 +59,45 @@ pub struct Header {
     pub items: Vec<String>,
     /// Whether a source without anything in it was allowed.
     pub allow_empty: bool,
+    /// Whether the workspace holds a copy of the data, or only this list.
+    #[serde(default)]
+    pub staging: Staging,
+    /// Regular files or objects at the source, whatever the patterns and items leave out.
+    #[serde(default)]
+    pub files_at_source: u64,
+    /// What the patterns take and leave out.
+    #[serde(default)]
+    pub filter: Filter,
+    /// A path that is an object and also has objects below it, if there is one: no volume can hold that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clash: Option<Bytes>,
+}
+
+/// Whether data rest in the workspace on their way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Staging {
+    /// UPLOADING copies them there, and IMPORTING reads that copy: what is moved is what was judged.
+    #[default]
+    Copy,
+    /// UPLOADING reads and lists them, and IMPORTING reads the source again and compares each digest.
+    None,
 }
 
 impl Header {
     /// A header of the present format.
     #[must_use]
     pub fn new(uuid: String, items: Vec<String>, allow_empty: bool) -> Self {
-        Self { format: FORMAT.to_owned(), uuid, items, allow_empty }
+        Self {
+            format: FORMAT.to_owned(),
+            uuid,
+            items,
+            allow_empty,
+            staging: Staging::Copy,
+            files_at_source: 0,
+            filter: Filter::default(),
+            clash: None,
+        }
     }
 }
 
@@ -109,7 +143,7 @@ impl Adder {
     pub fn add(&mut self, entry: &Entry) {
         self.entries += 1;
         let (letter, digest) = match &entry.content {
-            Content::Directory => {
+            Content::Directory { .. } => {
                 self.directories += 1;
                 ("d", None)
             }
@@ -117,7 +151,7 @@ impl Adder {
                 self.links += 1;
                 ("l", Some(Digest::of(target.as_bytes())))
             }
-            Content::File { size, digest, link_of, seen: _ } => {
+            Content::File { size, digest, link_of, seen: _, about: _ } => {
                 self.files += 1;
                 match link_of {
                     None => self.bytes += size,

@@ -1,4 +1,4 @@
-//! The porter: the built-in programs that a relocation's steps run to move a directory tree between two volumes.
+//! The porter: the built-in programs that a relocation's steps run to move files between volumes and object stores.
 //!
 //! One subcommand for each step, tied together by the workspace (see [`workspace`]) and the manifest in it (see [`manifest`]):
 //!
@@ -6,20 +6,33 @@
 //! |---|---|---|---|
 //! | `UPLOADING` | [`upload`] | source | workspace |
 //! | `PREPROCESSING` | [`preprocess`] | workspace, target | nothing that stays |
-//! | `VALIDATING` | [`validate`] | workspace | nothing |
-//! | `IMPORTING` | [`import`] | workspace, target | target |
+//! | `VALIDATING` | [`validate`] | workspace, or source | nothing |
+//! | `IMPORTING` | [`import`] | workspace, or source; target | target, journal |
 //! | `POSTPROCESSING` | [`postprocess`] | target, manifest | modes and times at the target |
 //! | `NOTIFYING` | [`notify`] | manifest | an HTTP POST |
+//! | `onEnd` | [`cleanup`] | journal, target | removes what it wrote |
 //! | any | `rehearse` | nothing | nothing |
 //!
-//! **Invariant: killed at any instruction, started again, the same end.** Every step is safe to repeat and to interrupt; `tests/mover.rs` does both at random.
-//! **Invariant: the source is only read**, and nothing at the target is ever replaced.
+//! Source and target are trees or stores, each (see [`end`]). With `--staging=copy` the data rest in the workspace between UPLOADING and IMPORTING;
+//! with `--staging=none` only the manifest does, and data go from source to target in one stream.
 //!
-//! What survives a move: contents, names of any bytes, directories (empty ones too), symbolic links (never followed), hard links, holes, modes and times.
-//! What does not yet: owners, extended attributes, access control lists. What is refused: fifos, sockets and devices.
+//! | | tree | store |
+//! |---|---|---|
+//! | source | [`scan`], [`stage`] | [`fetch`] |
+//! | target foreseen | [`preprocess`] | [`foresee`] |
+//! | target written | [`import`] | [`send`] |
+//! | target read again | [`postprocess`] | [`confirm`] |
+//!
+//! **Invariant: killed at any instruction, started again, the same end.** Every step is safe to repeat and to interrupt; `tests/mover.rs` and `tests/store.rs` do both at random.
+//! **Invariant: the source is only read**, and nothing at the target is replaced unless the plan says so.
+//!
+//! What survives a move: contents, names of any bytes, directories (empty ones too), symbolic links (never followed), holes, modes and times; between trees hard links;
+//! between stores content types and metadata. Through a store, modes, times and owners are metadata (see [`object`]), and hard links become files of their own.
+//! What does not yet: owners at a tree, extended attributes, access control lists. What is refused: fifos, sockets and devices.
 //!
 //! It knows nothing of Kubernetes but the step contract (environment, exit codes, termination message), which [`settings`], [`error`] and [`outcome`] speak.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -28,34 +41,51 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
+use clap::error::ContextKind;
 
-use self::arguments::{Arguments, Step, TargetArgument, WorkspaceArgument};
+use self::arguments::{Arguments, ExistingArgument, SourceArgument, Step, TargetArgument, WorkspaceArgument};
 use self::error::{Disposition, Error};
+use self::filter::Filter;
+use self::import::Ends;
 use self::outcome::{Outcome, Verdict};
+use self::pace::{Pace, Throttle};
 use self::settings::Settings;
-use self::upload::Empty;
+use self::upload::{Empty, Wanted};
 use self::workspace::Stopped;
 
 pub mod arguments;
+pub mod cleanup;
 pub mod clock;
 pub mod compare;
+pub mod confirm;
 pub mod content;
+pub mod end;
 pub mod entry;
 pub mod error;
 pub mod fence;
+pub mod fetch;
+pub mod filter;
+pub mod foresee;
 pub mod import;
+pub mod journal;
 pub mod manifest;
 pub mod notify;
+pub mod object;
+pub mod origin;
 pub mod outcome;
+pub mod pace;
 pub mod pool;
 pub mod postprocess;
 pub mod preprocess;
 pub mod probe;
 pub mod progress;
 pub mod quoted;
+pub mod recorded;
 pub mod scan;
+pub mod send;
 pub mod settings;
 pub mod stage;
+pub mod store;
 pub mod tree;
 pub mod upload;
 pub mod validate;
@@ -93,16 +123,26 @@ pub fn run(
             return ExitCode::SUCCESS;
         }
         Err(wrong) => {
-            let text = wrong.to_string();
-            let sentence = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-            return conclude(Err(Error::Arguments(sentence.to_owned()).into()), None, out);
+            let sentence = sentence_about(&wrong);
+            return conclude(Err(Error::Arguments(sentence).into()), None, out);
         }
     };
     raise_descriptor_limit();
-    let result = Settings::read(variable)
-        .map_err(Stopped::from)
-        .and_then(|settings| run_step(&arguments.step, &settings, &mut Console { out }));
+    let result = Settings::read(variable).map_err(Stopped::from).and_then(|settings| {
+        let throttle = arguments.bandwidth.0.map_or_else(Throttle::default, Throttle::at);
+        let settings = Settings { pace: Pace { concurrency: arguments.concurrency.0, throttle }, ..settings };
+        run_step(&arguments.step, &settings, &mut Console { out })
+    });
     conclude(result, arguments.termination_log.as_deref(), out)
+}
+
+/// What is wrong with the command line. A value that was refused is not repeated: somebody may have put a secret into it.
+fn sentence_about(wrong: &clap::Error) -> String {
+    if let (Some(argument), Some(problem)) = (wrong.get(ContextKind::InvalidArg), wrong.source()) {
+        return format!("{argument}: {problem}");
+    }
+    let text = wrong.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
 }
 
 fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
@@ -110,21 +150,34 @@ fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<O
         argument.workspace.clone().unwrap_or_else(|| settings.workspace.clone())
     };
     match step {
-        Step::Upload { source, allow_empty, workspace } => {
+        Step::Upload { source, staging, include, exclude, allow_empty, workspace } => {
             let empty = if *allow_empty { Empty::Allow } else { Empty::Refuse };
-            upload::run(source, &at(workspace), empty, settings, console)
+            let given = |patterns: &[String]| patterns.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
+            let filter = Filter { include: given(include), exclude: given(exclude) };
+            upload::run(source, &at(workspace), Wanted { empty, staging: *staging, filter }, settings, console)
         }
-        Step::Preprocess { target: TargetArgument { target }, workspace } => {
-            preprocess::run(target, &at(workspace), settings, console)
+        Step::Preprocess { target: TargetArgument { target }, existing: ExistingArgument { existing }, workspace } => {
+            preprocess::run(target, *existing, &at(workspace), settings, console)
         }
-        Step::Validate { workspace } => validate::run(&at(workspace), console),
-        Step::Import { target: TargetArgument { target }, workspace } => {
-            import::run(target, &at(workspace), settings, console)
+        Step::Validate { source: SourceArgument { source }, workspace } => {
+            validate::run(source.as_ref(), &at(workspace), settings, console)
+        }
+        Step::Import {
+            source: SourceArgument { source },
+            target: TargetArgument { target },
+            existing: ExistingArgument { existing },
+            workspace,
+        } => {
+            let ends = Ends { source: source.as_ref(), target, existing: *existing };
+            import::run(&ends, &at(workspace), settings, console)
         }
         Step::Postprocess { target: TargetArgument { target }, workspace } => {
             postprocess::run(target, &at(workspace), settings, console)
         }
         Step::Notify { url, workspace } => notify::run(url.as_deref(), &at(workspace), settings),
+        Step::Cleanup { target: TargetArgument { target }, workspace } => {
+            cleanup::run(target, &at(workspace), settings, console)
+        }
         Step::Rehearse => Ok(rehearse(settings)),
     }
 }

@@ -14,7 +14,7 @@ const HEAVY: u64 = 8 << 20;
 /// How many batches may be in flight or waiting for an earlier one.
 const WINDOW: u64 = 64;
 
-/// Threads used: copying small files waits as much as it computes.
+/// Threads used when nobody says otherwise: copying small files waits as much as it computes.
 #[must_use]
 pub fn threads() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -42,11 +42,12 @@ struct Shared<F, E> {
     is_over: bool,
 }
 
-/// Takes pieces from `feed` until it has none, works on them on several threads, and gives the results to `drain` in order.
+/// Takes pieces from `feed` until it has none, works on them on that many threads, and gives the results to `drain` in order.
 /// `S` is what a thread reuses from piece to piece.
 ///
 /// The first error in order ends it: everything before has been drained, nothing after is.
 pub fn in_order<T, S, R, E>(
+    threads: usize,
     feed: impl FnMut() -> Result<Option<T>, E> + Send,
     work: impl Fn(&mut S, T) -> Result<R, E> + Sync,
     mut drain: impl FnMut(R) -> Result<(), E>,
@@ -61,7 +62,7 @@ where
     let moved_on = Condvar::new();
     let (sender, results) = mpsc::channel();
     std::thread::scope(|scope| {
-        for _ in 0..threads() {
+        for _ in 0..threads {
             let sender = sender.clone();
             scope.spawn(|| {
                 // Whoever leaves, even by a panic, must not leave the others waiting.
@@ -213,7 +214,7 @@ mod tests {
             seen.push(number);
             Ok(())
         };
-        in_order(counted(20_000), work, drain).unwrap();
+        in_order(threads(), counted(20_000), work, drain).unwrap();
         assert_eq!(seen, (0..20_000).collect::<Vec<_>>());
     }
 
@@ -226,7 +227,7 @@ mod tests {
                 seen.push(number);
                 Ok(())
             };
-            assert_eq!(in_order(counted(10_000), work, drain), Err(bad));
+            assert_eq!(in_order(threads(), counted(10_000), work, drain), Err(bad));
             assert_eq!(seen, (0..bad).collect::<Vec<_>>());
         }
     }
@@ -241,7 +242,7 @@ mod tests {
                 seen += 1;
                 Ok(())
             };
-            assert_eq!(in_order(feed, |(): &mut (), number| Ok(number), drain), Err("broken"));
+            assert_eq!(in_order(threads(), feed, |(): &mut (), number| Ok(number), drain), Err("broken"));
             assert_eq!(seen, good);
         }
     }
@@ -249,11 +250,11 @@ mod tests {
     #[test]
     fn an_error_while_draining_ends_it() {
         let drain = |number| if number == 70 { Err(number) } else { Ok(()) };
-        assert_eq!(in_order(counted(10_000), |(): &mut (), number| Ok(number), drain), Err(70));
+        assert_eq!(in_order(threads(), counted(10_000), |(): &mut (), number| Ok(number), drain), Err(70));
     }
 
     #[test]
     fn no_work_is_no_work() {
-        assert_eq!(in_order(counted(0), |(): &mut (), number| Ok(number), |_| Err(1)), Ok(()));
+        assert_eq!(in_order(threads(), counted(0), |(): &mut (), number| Ok(number), |_| Err(1)), Ok(()));
     }
 }

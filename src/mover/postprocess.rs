@@ -1,4 +1,4 @@
-//! `postprocess`: reads the target again, compares it with the manifest, and gives everything its mode and time.
+//! `postprocess`: reads the target again, compares it with the manifest, and gives everything its mode and time. At a store: see [`super::confirm`].
 //!
 //! Files get theirs right after they were read and found right; directories last and deepest first,
 //! because writing into a directory changes its time, and a read-only one lets nobody in.
@@ -15,6 +15,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, UTIME_OMIT};
 
 use super::compare;
+use super::end::End;
 use super::entry::{Content, Entry};
 use super::error::{At, Error, Side};
 use super::fence::Fence;
@@ -23,19 +24,28 @@ use super::outcome::Outcome;
 use super::progress::Progress;
 use super::quoted::Quoted;
 use super::settings::Settings;
+use super::store::Store;
 use super::tree::{Cursor, Dir, Facts, Time, split};
 use super::walk::{Found, Join, Pair};
 use super::workspace::{Problems, Stopped, Workspace};
-use super::{Console, clock, pool};
+use super::{Console, clock, confirm, pool};
 
+/// What differences at the target have in common.
+pub const DIFFERS: &str = "paths of the target are not what was imported, so something else writes to it; stop that, and start over with a retry of the relocation";
 /// Setuid and setgid.
 const SPECIAL: u32 = 0o6000;
 
 /// Runs the step.
-pub fn run(target: &Path, workspace: &Path, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
+pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
     let workspace = Workspace::open(workspace)?;
     let totals = manifest::check(&workspace.root)?;
-    let target = Dir::open_root(target, Side::Target)?;
+    let target = match target {
+        End::Tree(path) => Dir::open_root(path, Side::Target)?,
+        End::Store(location) => {
+            let store = Store::open(location, Side::Target)?;
+            return confirm::run(&store, &workspace, &totals, settings, console);
+        }
+    };
     let fence = Fence::claim(&target, settings.launch.as_ref())?;
     let mut problems = Problems::new(&workspace, "reports/postprocess-problems.txt");
     let mut lost = Lost::default();
@@ -56,14 +66,12 @@ pub fn run(target: &Path, workspace: &Path, settings: &Settings, console: &mut C
         lost.add(finished.lost);
         Ok(())
     };
-    pool::in_order(|| feed.piece(), |(): &mut (), piece| finish(piece, &fence), drain)?;
+    pool::in_order(settings.pace.threads(), || feed.piece(), |(): &mut (), piece| finish(piece, &fence), drain)?;
     let Feed { directories, extra, leftovers, .. } = feed;
     finish_directories(&directories, &workspace, &target, &mut lost)?;
     rustix::fs::syncfs(&target).at("write", Side::Target, b".").map_err(Stopped::from)?;
     progress.finish();
-    if let Some(stopped) = problems.into_error(
-        "paths of the target are not what was imported, so something else writes to it; stop that, and start over with a retry of the relocation",
-    ) {
+    if let Some(stopped) = problems.into_error(DIFFERS) {
         return Err(stopped);
     }
     fence.clear()?;
@@ -174,7 +182,7 @@ impl Feed<'_> {
                 )
             };
             match &entry.content {
-                Content::Directory => {
+                Content::Directory { .. } => {
                     // An earlier run of this step may have closed it to us.
                     grant(Mode::RWXU)?;
                     self.directories.push(self.join.offset);
@@ -236,7 +244,7 @@ fn finish(piece: Piece, fence: &Fence) -> Result<Finished, Error> {
     }
     let mut lost =
         match &entry.content {
-            Content::Directory => Lost::default(),
+            Content::Directory { .. } => Lost::default(),
             Content::File { .. } if link == Link::Same => Lost::default(),
             Content::File { .. } => {
                 fence.check()?;
@@ -278,13 +286,18 @@ fn settle(entry: &Entry, fd: impl AsFd) -> Result<Lost, Error> {
     if before.mode != mode {
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).at("set the mode of", Side::Target, path)?;
     }
-    if before.mtime != entry.mtime {
-        rustix::fs::futimens(&fd, &stamps(entry.mtime)).at("set the time of", Side::Target, path)?;
+    // What is only implied has no time of its own.
+    let mtime = match entry.content {
+        Content::Directory { is_implied: true } => before.mtime,
+        Content::Directory { is_implied: false } | Content::File { .. } | Content::Link { .. } => entry.mtime,
+    };
+    if before.mtime != mtime {
+        rustix::fs::futimens(&fd, &stamps(mtime)).at("set the time of", Side::Target, path)?;
     }
     let after = look()?;
     Ok(Lost {
         modes: u64::from(after.mode != mode),
-        times: u64::from(!is_close(after.mtime, entry.mtime)),
+        times: u64::from(!is_close(after.mtime, mtime)),
         special_bits: u64::from(drops_bits),
         links: 0,
     })

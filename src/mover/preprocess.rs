@@ -1,52 +1,88 @@
-//! `preprocess`: finds everything that would stop `import`, before anything is written.
+//! `preprocess`: finds everything that would stop `import`, before anything is written. At a store: see [`super::foresee`].
 //!
 //! It looks at the staged copy (there, and of the right type and size; its bytes are `validate`'s business),
 //! and at the target: names, sizes, links, room, and what is there already.
 //! Every problem is a sentence of its own in `reports/preprocess-problems.txt`; any makes the step fail for good, because only a person can remove it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use super::compare;
-use super::entry::{Content, Digest, Entry};
+use super::end::End;
+use super::entry::{Content, Digest, Entry, RelativePath};
 use super::error::{At, Error, Side};
 use super::fence::Fence;
-use super::manifest::{self, Picker, Reader};
+use super::import::Existing;
+use super::journal::{self, Line};
+use super::manifest::{self, Picker, Reader, Staging};
 use super::outcome::Outcome;
 use super::probe::Probe;
 use super::progress::Progress;
 use super::quoted::Quoted;
 use super::settings::Settings;
-use super::tree::{Cursor, Dir, split};
+use super::store::Store;
+use super::tree::{Cursor, Dir, Kind, split};
 use super::walk::{Join, Pair};
 use super::workspace::{Problems, Stopped, Workspace};
-use super::{Console, clock};
+use super::{Console, clock, foresee};
 
+/// Where problems are listed.
+pub const REPORT: &str = "reports/preprocess-problems.txt";
 /// Below this, how much room a file takes on one file system says nothing about another (small files may be kept in the inode).
 const SMALL: u64 = 64 * 1024;
 
+/// What problems at the target have in common.
+pub const CANNOT: &str = "the target cannot take the data as they are";
+
 /// Runs the step.
-pub fn run(target: &Path, workspace: &Path, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
+pub fn run(
+    target: &End,
+    existing: Existing,
+    workspace: &Path,
+    settings: &Settings,
+    console: &mut Console,
+) -> Result<Outcome, Stopped> {
     let workspace = Workspace::open(workspace)?;
     let totals = manifest::check(&workspace.root)?;
-    let target = Dir::open_root(target, Side::Target)?;
-    let fence = Fence::look(&target, settings.launch.as_ref())?;
-    let mut problems = Problems::new(&workspace, "reports/preprocess-problems.txt");
-    check_stage(&workspace, &mut problems)?;
-    if let Some(stopped) =
-        problems.into_error("the staged copy is not what the manifest says; start over with a retry of the relocation")
-    {
-        return Err(stopped);
+    let header = Reader::open(&workspace.root)?.header;
+    let journal = Known::read(&workspace, settings, target)?;
+    if header.staging == Staging::Copy {
+        let mut problems = Problems::new(&workspace, REPORT);
+        check_stage(&workspace, &mut problems)?;
+        if let Some(stopped) = problems
+            .into_error("the staged copy is not what the manifest says; start over with a retry of the relocation")
+        {
+            return Err(stopped);
+        }
     }
+    let target = match target {
+        End::Tree(path) => Dir::open_root(path, Side::Target)?,
+        End::Store(location) => {
+            let store = Store::open(location, Side::Target)?;
+            return foresee::run(&store, existing, &journal, &workspace, &totals, settings, console);
+        }
+    };
+    let fence = Fence::look(&target, settings.launch.as_ref())?;
     let mut check = Check {
-        problems: Problems::new(&workspace, "reports/preprocess-problems.txt"),
+        problems: Problems::new(&workspace, REPORT),
         probe: Probe::new(&target, &fence)?,
-        staged: Cursor::new(workspace.data()?),
+        staged: match header.staging {
+            Staging::Copy => Some(Cursor::new(workspace.data()?)),
+            Staging::None => None,
+        },
+        existing,
+        journal,
         block: 0,
         need: Room::default(),
         present: 0,
         foreign: 0,
     };
+    if let Some(clash) = &header.clash {
+        check.problems.add(format!(
+            "{} of the source is an object and also the folder of others, which no volume can hold; choose a store as the target, or rename it",
+            Quoted(clash.as_bytes())
+        ));
+    }
     let volume = rustix::fs::fstatvfs(&target).at("measure", Side::Target, b".")?;
     check.block = volume.f_frsize.max(1);
     let mut progress = Progress::new(console.out, clock::now, totals.files);
@@ -65,7 +101,7 @@ pub fn run(target: &Path, workspace: &Path, settings: &Settings, console: &mut C
     let free = Room { bytes, inodes };
     check.room(free);
     let Check { problems, need, present, foreign, .. } = check;
-    if let Some(stopped) = problems.into_error("the target cannot take the data as they are") {
+    if let Some(stopped) = problems.into_error(CANNOT) {
         return Err(stopped);
     }
     Ok(Outcome {
@@ -82,6 +118,31 @@ pub fn run(target: &Path, workspace: &Path, settings: &Settings, console: &mut C
             totals.entries, need.bytes, need.inodes, free.bytes
         ))
     })
+}
+
+/// What earlier attempts wrote.
+pub struct Known(HashSet<RelativePath>);
+
+impl Known {
+    fn read(workspace: &Workspace, settings: &Settings, target: &End) -> Result<Self, Error> {
+        let mut paths = HashSet::new();
+        let mut learn = |line: Line| {
+            paths.insert(line.path().clone());
+        };
+        let (sequence, target) = (settings.sequence(), target.to_string());
+        if !journal::read_all(&workspace.root, sequence, &target, &mut learn)?
+            && let Some(earlier) = journal::earlier()
+        {
+            journal::read_all(&earlier, sequence, &target, learn)?;
+        }
+        Ok(Self(paths))
+    }
+
+    /// Whether a path is ours.
+    #[must_use]
+    pub fn has(&self, path: &RelativePath) -> bool {
+        self.0.contains(path)
+    }
 }
 
 /// Compares the staged copy with the manifest, without reading files.
@@ -112,7 +173,9 @@ struct Room {
 struct Check<'a> {
     problems: Problems,
     probe: Probe<'a>,
-    staged: Cursor,
+    staged: Option<Cursor>,
+    existing: Existing,
+    journal: Known,
     block: u64,
     need: Room,
     present: u64,
@@ -137,11 +200,20 @@ impl Check<'_> {
                 Ok(u64::from(matches!(entry.content, Content::File { .. })))
             }
             Pair::Both(entry, found) => {
-                if let Some(difference) = compare::whole(&entry, &found.parent, &found.facts)? {
-                    self.problems.add(format!(
+                let difference = compare::whole(&entry, &found.parent, &found.facts)?;
+                let is_replaceable = entry.is_file() && found.facts.kind == Kind::File;
+                match difference {
+                    None if is_replaceable && !self.journal.has(&entry.path) => {
+                        if let Err(error) = self.existing.judge_equal(&found.path) {
+                            self.problems.add(error.sentence());
+                        }
+                    }
+                    Some(_) if is_replaceable && self.existing == Existing::Overwrite => self.add_need(&entry)?,
+                    Some(difference) => self.problems.add(format!(
                         "{} exists at the target and {difference}; move it away or choose another target",
                         Quoted(&found.path)
-                    ));
+                    )),
+                    None => {}
                 }
                 let is_file = u64::from(matches!(entry.content, Content::File { .. }));
                 self.present += is_file;
@@ -173,7 +245,7 @@ impl Check<'_> {
     fn holdable(&mut self, entry: &Entry) -> Result<(), Error> {
         let path = Quoted(entry.path.as_bytes());
         match &entry.content {
-            Content::Directory => {}
+            Content::Directory { .. } => {}
             Content::Link { .. } => {
                 if !self.probe.holds_links()? {
                     self.problems.add(format!("the target has no symbolic links for {path}; choose another volume"));
@@ -199,13 +271,18 @@ impl Check<'_> {
             Content::File { link_of: Some(_), .. } => {}
             Content::File { size, .. } => {
                 let path = entry.path.as_bytes();
-                let staged = self.staged.parent(path)?.look(split(path).1).at("look at", Side::Workspace, path)?;
-                let allocated = staged.map_or(*size, |staged| staged.allocated);
+                let allocated = match &mut self.staged {
+                    None => *size,
+                    Some(staged) => {
+                        let staged = staged.parent(path)?.look(split(path).1).at("look at", Side::Workspace, path)?;
+                        staged.map_or(*size, |staged| staged.allocated)
+                    }
+                };
                 let bytes = if *size > SMALL { allocated.min(*size) } else { *size };
                 self.need.bytes += bytes.next_multiple_of(self.block);
                 self.need.inodes += 1;
             }
-            Content::Directory | Content::Link { .. } => {
+            Content::Directory { .. } | Content::Link { .. } => {
                 self.need.bytes += self.block;
                 self.need.inodes += 1;
             }
@@ -269,7 +346,14 @@ mod tests {
         for path in ["A", "B", "B/x", "a", "b", "c"] {
             let path = path.as_bytes().to_vec().try_into().unwrap();
             writer
-                .append(&Entry { path, mode: 0, mtime: (0, 0), uid: 0, gid: 0, content: Content::Directory })
+                .append(&Entry {
+                    path,
+                    mode: 0,
+                    mtime: (0, 0),
+                    uid: 0,
+                    gid: 0,
+                    content: Content::Directory { is_implied: false },
+                })
                 .unwrap();
         }
         writer.finish(manifest::PARTIAL, manifest::NAME).unwrap();

@@ -4,6 +4,7 @@ use rustix::fs::{Access, AtFlags, accessat};
 
 use super::error::{At, Disposition, Error, Side};
 use super::fence::is_reserved;
+use super::filter::Filter;
 use super::quoted::Quoted;
 use super::settings::Settings;
 use super::tree::{Dir, Facts, Kind, LOST_AND_FOUND};
@@ -20,12 +21,14 @@ pub struct Scanned {
     pub entries: u64,
     /// Those that are regular files.
     pub files: u64,
+    /// Regular files, and those that the patterns or items leave out: whether there is anything at all.
+    pub files_at_source: u64,
     /// Room that the manifest will take at most, roughly.
     pub manifest_bytes: u64,
 }
 
 /// Looks at the whole source and collects what cannot be moved.
-pub fn scan(source: &Dir, workspace: &Workspace, settings: &Settings) -> Result<Scanned, Stopped> {
+pub fn scan(source: &Dir, workspace: &Workspace, filter: &Filter, settings: &Settings) -> Result<Scanned, Stopped> {
     for item in &settings.items {
         if source.look(item.as_bytes()).at("look at", Side::Source, item.as_bytes())?.is_none() {
             return Err(Error::MissingItem { item: item.clone() }.into());
@@ -36,8 +39,8 @@ pub fn scan(source: &Dir, workspace: &Workspace, settings: &Settings) -> Result<
         return Err(Error::WorkspaceInsideSource { path: b".".to_vec() }.into());
     }
     let mut problems = Problems::new(workspace, "reports/upload-problems.txt");
-    let mut scanned = Scanned { entries: 0, files: 0, manifest_bytes: 0 };
-    let mut walk = walk_source(source, &settings.items)?;
+    let mut scanned = Scanned { entries: 0, files: 0, files_at_source: 0, manifest_bytes: 0 };
+    let mut walk = walk_source(source, &settings.items, filter)?;
     loop {
         let found = match walk.next_found() {
             Ok(Some(found)) => found,
@@ -54,6 +57,14 @@ pub fn scan(source: &Dir, workspace: &Workspace, settings: &Settings) -> Result<
         scanned.manifest_bytes += LINE + 2 * found.path.len() as u64;
         scanned.files += u64::from(found.facts.kind == Kind::File);
         check(&found).or_else(|error| collect(error, &mut problems))?;
+    }
+    scanned.files_at_source = scanned.files;
+    if scanned.files == 0 {
+        // Nothing is to be moved: then it matters whether there was something to choose from.
+        let mut all = Walk::new(source.clone())?;
+        while let Some(found) = all.next_found()? {
+            scanned.files_at_source += u64::from(found.facts.kind == Kind::File && found.facts.identity != own);
+        }
     }
     match problems.into_error("some paths of the source cannot be moved") {
         Some(stopped) => Err(stopped),
@@ -73,8 +84,8 @@ fn collect(error: Error, problems: &mut Problems) -> Result<(), Error> {
 }
 
 /// Walks what is selected of the source.
-pub fn walk_source(source: &Dir, items: &[String]) -> Result<Walk, Error> {
-    let mut walk = Walk::new(source.clone())?;
+pub fn walk_source(source: &Dir, items: &[String], filter: &Filter) -> Result<Walk, Error> {
+    let mut walk = Walk::new(source.clone())?.filtered(filter);
     let leaves_out = has_lost_and_found(source)?;
     let is_selected = |name: &[u8]| items.is_empty() || items.iter().any(|item| item.as_bytes() == name);
     walk.keep_top(|name| is_selected(name) && !(leaves_out && name == LOST_AND_FOUND));
@@ -97,7 +108,7 @@ pub fn check(found: &Found) -> Result<(), Error> {
     }
     match found.facts.kind {
         Kind::Other(kind) => Err(Error::Problem(format!(
-            "{path} of the source is a {kind}, which is not data and cannot be moved; remove it, or leave out its directory with spec.items"
+            "{path} of the source is a {kind}, which is not data and cannot be moved; remove it, or leave it out with --exclude or spec.items"
         ))),
         // By the real user, which is also the effective one; opening the file decides in the end.
         Kind::File => accessat(&found.parent, found.name(), Access::READ_OK, AtFlags::empty()).at(

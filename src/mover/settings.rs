@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::error::Error;
+use super::pace::Pace;
 
 /// Where the workspace is when nobody says otherwise.
 pub const WORKSPACE: &str = "/relocation";
 
-/// The environment of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The environment of a step, and how fast it may go.
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// `RELOCATION_WORKSPACE`, else [`WORKSPACE`].
     pub workspace: PathBuf,
@@ -19,6 +20,8 @@ pub struct Settings {
     pub launch: Option<Launch>,
     /// Who and what this is, for the notification.
     pub about: About,
+    /// How fast it may go; from the command line.
+    pub pace: Pace,
 }
 
 /// A launch of a relocation, as far as fencing goes.
@@ -60,6 +63,12 @@ pub struct About {
 }
 
 impl Settings {
+    /// What shares one sequence of tokens, as [`Launch::sequence`]; empty by hand.
+    #[must_use]
+    pub fn sequence(&self) -> &str {
+        self.launch.as_ref().map_or("", |launch| &launch.sequence)
+    }
+
     /// Reads the environment through `variable`. A variable that is empty counts as not set.
     pub fn read(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, Error> {
         let set = |name| variable(name).filter(|value| !value.is_empty());
@@ -85,6 +94,7 @@ impl Settings {
             launch: parse_token(&text("RELOCATION_FENCING_TOKEN"))?
                 .map(|token| Launch { token, sequence: sequence.clone() }),
             about,
+            pace: Pace::default(),
         })
     }
 }

@@ -1,17 +1,20 @@
 //! The second and third pass of `upload`: copies and hashes, and removes what is staged and no longer at the source.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 
-use super::content::Copier;
-use super::entry::{Bytes, Content, Entry, RelativePath, Seen};
+use super::content::{Copier, read_at};
+use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
 use super::fence::Fence;
 use super::manifest::{self, Header, Leftover, Reader, Totals, Writer};
+use super::pace::Pace;
 use super::progress::Progress;
 use super::scan::{check, walk_source};
+use super::store::About;
 use super::tree::{Cursor, Dir, Facts, Kind, Time, split};
 use super::walk::{Found, Join, Pair, Walk};
-use super::workspace::Workspace;
+use super::workspace::{self, Workspace};
 use super::{clock, pool};
 
 /// Entries between two `syncfs`: what a killed attempt loses at most.
@@ -27,16 +30,18 @@ const TICK_NANOSECONDS: i128 = 50_000_000;
 pub struct Stage {
     /// The source.
     pub source: Dir,
-    /// The staged tree.
-    pub data: Dir,
+    /// The staged tree; nothing where the data are only read and listed.
+    pub data: Option<Dir>,
     /// The right to write into the workspace.
     pub fence: Fence,
     /// The workspace.
     pub workspace: Workspace,
     /// Room to keep for the manifest.
     pub manifest_bytes: u64,
-    /// The first line of the manifest to write; its items select what is staged.
+    /// The first line of the manifest to write; its items and patterns select what is staged.
     pub header: Header,
+    /// How fast.
+    pub pace: Pace,
 }
 
 /// One path on its way into the manifest.
@@ -44,9 +49,9 @@ enum Piece {
     /// Staged. `names` is how many names a file has.
     Done { entry: Entry, identity: (u64, u64), names: u64 },
     /// A file to copy.
-    Copy { found: Found, path: RelativePath, to: Dir },
+    Copy { found: Found, path: RelativePath, to: Option<Dir> },
     /// A further name of a file that comes earlier.
-    Again { facts: Facts, path: RelativePath, to: Dir },
+    Again { facts: Facts, path: RelativePath, to: Option<Dir> },
 }
 
 impl pool::Weighed for Piece {
@@ -64,9 +69,9 @@ impl Stage {
         let mut writer = Writer::create(&self.workspace.root, manifest::PARTIAL, &self.header)?;
         writer.reserve(self.manifest_bytes)?;
         let mut feed = Feed {
-            walk: walk_source(&self.source, &self.header.items)?,
+            walk: walk_source(&self.source, &self.header.items, &self.header.filter)?,
             leftover: Leftover::open(&self.workspace.root, manifest::PREVIOUS, &self.header.uuid)?,
-            staged: Cursor::new(self.data.clone()),
+            staged: self.data.clone().map(Cursor::new),
             seen: HashMap::new(),
             reused: 0,
         };
@@ -75,9 +80,10 @@ impl Stage {
             pending: Vec::new(),
             pending_bytes: 0,
             firsts: HashMap::new(),
-            staged: Cursor::new(self.data.clone()),
+            staged: self.data.clone().map(Cursor::new),
         };
         let copied = pool::in_order(
+            self.pace.threads(),
             || feed.piece(),
             |copier, piece| self.copy_piece(copier, piece),
             |piece| {
@@ -94,7 +100,7 @@ impl Stage {
         let reused = feed.reused;
         self.fence.check()?;
         let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
-        self.prune()?;
+        prune(self.data.as_ref(), &self.workspace)?;
         self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
         Ok((totals, reused))
     }
@@ -102,10 +108,16 @@ impl Stage {
     fn copy_piece(&self, copier: &mut Copier, piece: Piece) -> Result<Piece, Error> {
         let Piece::Copy { found, path, to } = piece else { return Ok(piece) };
         let Facts { identity, links: names, .. } = found.facts;
-        Ok(Piece::Done { entry: self.copy_file(copier, &found, path, &to)?, identity, names })
+        Ok(Piece::Done { entry: self.copy_file(copier, &found, path, to.as_ref())?, identity, names })
     }
 
-    fn copy_file(&self, copier: &mut Copier, found: &Found, path: RelativePath, to: &Dir) -> Result<Entry, Error> {
+    fn copy_file(
+        &self,
+        copier: &mut Copier,
+        found: &Found,
+        path: RelativePath,
+        to: Option<&Dir>,
+    ) -> Result<Entry, Error> {
         let changed = || Error::Changed { path: found.path.clone() };
         let from = match found.parent.open_file(found.name()) {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::STALE | rustix::io::Errno::LOOP) => {
@@ -119,40 +131,65 @@ impl Stage {
         }
         let started = clock::wall();
         self.fence.check()?;
-        to.remove_tree(found.name())?;
-        let staged = to.create_file(found.name()).at("create", Side::Workspace, &found.path)?;
-        let (size, digest) = copier.copy(&from, &before, &staged).map_err(|failed| {
-            // A part of a file only takes the room that the lines of the finished ones may need.
-            let _ = to.remove_file(found.name());
-            failed.into_error(Side::Source, Side::Workspace, &found.path)
-        })?;
+        let (size, digest) = match to {
+            Some(to) => self.copy_bytes(copier, found, &from, &before, to)?,
+            None => copier.copy_stream(
+                |offset, buffer| {
+                    // A file that grows for ever does not keep us for ever.
+                    let want = usize::try_from(before.size - offset).unwrap_or(usize::MAX).min(buffer.len());
+                    let read = read_at(&from, &mut buffer[..want], offset).at("read", Side::Source, &found.path)?;
+                    self.pace.throttle.pass(read);
+                    Ok(read)
+                },
+                None,
+                |source| Error::access("read", Side::Source, &found.path, source),
+            )?,
+        };
         let after = Facts::of(&from).at("look at", Side::Source, &found.path)?;
         if size != before.size || !after.unchanged_since(&before) {
             return Err(changed());
         }
-        let content = Content::File { size, digest, link_of: None, seen: seen(&before, started) };
+        let content = Content::File { size, digest, link_of: None, seen: seen(&before, started), about: About::new() };
         Ok(Entry::new(path, &before, content))
     }
 
-    /// Removes what earlier attempts staged and the manifest does not have.
-    fn prune(&self) -> Result<(), Error> {
-        let mut join = Join::new(self.data.clone(), Reader::open(&self.workspace.root)?)?;
-        while let Some(pair) = join.next_pair()? {
-            match pair {
-                Pair::Extra(found) => found.parent.remove_tree(found.name())?,
-                // `validate` judges these.
-                Pair::Missing(_) | Pair::Both(..) => {}
-            }
-        }
-        Ok(())
+    fn copy_bytes(
+        &self,
+        copier: &mut Copier,
+        found: &Found,
+        from: &OwnedFd,
+        facts: &Facts,
+        to: &Dir,
+    ) -> Result<(u64, Digest), Error> {
+        to.remove_tree(found.name())?;
+        let staged = to.create_file(found.name()).at("create", Side::Workspace, &found.path)?;
+        copier.copy(from, facts, &staged, &self.pace.throttle).map_err(|failed| {
+            // A part of a file only takes the room that the lines of the finished ones may need.
+            let _ = to.remove_file(found.name());
+            failed.into_error(Side::Source, Side::Workspace, &found.path)
+        })
     }
+}
+
+/// Removes what earlier attempts staged and the manifest does not have.
+pub fn prune(data: Option<&Dir>, workspace: &Workspace) -> Result<(), Error> {
+    let Some(data) = data else { return workspace.root.remove_tree(workspace::DATA) };
+    let mut join = Join::new(data.clone(), Reader::open(&workspace.root)?)?;
+    while let Some(pair) = join.next_pair()? {
+        match pair {
+            Pair::Extra(found) => found.parent.remove_tree(found.name())?,
+            // `validate` judges these.
+            Pair::Missing(_) | Pair::Both(..) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Turns the walk into pieces of work, in order. Directories and links are staged right here, so a file's directory is there before the file.
 struct Feed {
     walk: Walk,
     leftover: Leftover,
-    staged: Cursor,
+    staged: Option<Cursor>,
     /// The files met that have several names, and how many of those are still to come.
     seen: HashMap<(u64, u64), u64>,
     /// How many files were not copied because an earlier attempt had done it.
@@ -162,21 +199,25 @@ struct Feed {
 impl Feed {
     fn piece(&mut self) -> Result<Option<Piece>, Error> {
         let Some(found) = self.walk.next_found()? else { return Ok(None) };
-        let to = self.staged.parent(&found.path)?;
+        let to = self.staged.as_mut().map(|staged| staged.parent(&found.path)).transpose()?;
         let path = RelativePath::try_from(found.path.clone()).expect("a walk joins names that a directory holds");
         let facts = found.facts;
         let content = match facts.kind {
             Kind::Directory => {
-                stage_directory(&to, &found)?;
-                Content::Directory
+                if let Some(to) = &to {
+                    stage_directory(to, &found.path)?;
+                }
+                Content::Directory { is_implied: false }
             }
             Kind::Link => {
                 let target = Bytes(found.parent.read_link(found.name()).at("read", Side::Source, &found.path)?);
-                stage_link(&to, &found, &target)?;
+                if let Some(to) = &to {
+                    stage_link(to, &found.path, &target)?;
+                }
                 Content::Link { target }
             }
             Kind::File if self.is_again(&facts) => return Ok(Some(Piece::Again { facts, path, to })),
-            Kind::File => match self.reusable(&found, &to)? {
+            Kind::File => match self.reusable(&found, to.as_ref())? {
                 Some(content) => content,
                 None => return Ok(Some(Piece::Copy { found, path, to })),
             },
@@ -209,54 +250,83 @@ impl Feed {
     }
 
     /// The content of an earlier attempt's copy, if both it and the source file are as they were then.
-    fn reusable(&mut self, found: &Found, to: &Dir) -> Result<Option<Content>, Error> {
+    fn reusable(&mut self, found: &Found, to: Option<&Dir>) -> Result<Option<Content>, Error> {
         let Some(earlier) = self.leftover.find(&found.path) else {
             return Ok(None);
         };
-        let Content::File { size, digest, link_of: _, seen: Some(seen) } = earlier.content else {
+        let Content::File { size, digest, link_of: _, seen: Some(seen), about: _ } = earlier.content else {
             return Ok(None);
         };
         let facts = &found.facts;
         let is_unchanged = size == facts.size
             && earlier.mtime == facts.mtime
-            && seen == (Seen { ino: facts.identity.1, ctime: facts.ctime });
+            && seen == (Seen::Inode { ino: facts.identity.1, ctime: facts.ctime });
         if !is_unchanged {
             return Ok(None);
         }
-        let staged = to.look(found.name()).at("look at", Side::Workspace, &found.path)?;
-        let is_staged = staged.is_some_and(|staged| staged.kind == Kind::File && staged.size == size);
+        let is_staged = match to {
+            None => true,
+            Some(to) => is_staged(to, &found.path, size)?,
+        };
         self.reused += u64::from(is_staged);
-        Ok(is_staged.then_some(Content::File { size, digest, link_of: None, seen: Some(seen) }))
+        let content = Content::File { size, digest, link_of: None, seen: Some(seen), about: About::new() };
+        Ok(is_staged.then_some(content))
     }
 }
 
-fn stage_directory(to: &Dir, found: &Found) -> Result<(), Error> {
-    let name = found.name();
-    match to.look(name).at("look at", Side::Workspace, &found.path)? {
+/// Whether an earlier attempt's copy of a file is there, as far as looking at it tells.
+pub fn is_staged(to: &Dir, path: &[u8], size: u64) -> Result<bool, Error> {
+    let staged = to.look(split(path).1).at("look at", Side::Workspace, path)?;
+    Ok(staged.is_some_and(|staged| staged.kind == Kind::File && staged.size == size))
+}
+
+/// Makes a directory of the staged copy.
+pub fn stage_directory(to: &Dir, path: &[u8]) -> Result<(), Error> {
+    let name = split(path).1;
+    match to.look(name).at("look at", Side::Workspace, path)? {
         Some(staged) if staged.kind == Kind::Directory => return Ok(()),
-        Some(_) => to.remove_file(name).at("replace", Side::Workspace, &found.path)?,
+        Some(_) => to.remove_file(name).at("replace", Side::Workspace, path)?,
         None => {}
     }
-    to.create_dir(name).at("create", Side::Workspace, &found.path)
+    to.create_dir(name).at("create", Side::Workspace, path)
 }
 
-fn stage_link(to: &Dir, found: &Found, target: &Bytes) -> Result<(), Error> {
-    let name = found.name();
-    match to.look(name).at("look at", Side::Workspace, &found.path)? {
+/// Makes a symbolic link of the staged copy.
+pub fn stage_link(to: &Dir, path: &[u8], target: &Bytes) -> Result<(), Error> {
+    let name = split(path).1;
+    match to.look(name).at("look at", Side::Workspace, path)? {
         Some(staged) if staged.kind == Kind::Link && to.read_link(name).is_ok_and(|now| now == target.0) => {
             return Ok(());
         }
         Some(_) => to.remove_tree(name)?,
         None => {}
     }
-    rustix::fs::symlinkat(target.as_bytes(), to, name).at("create", Side::Workspace, &found.path)
+    rustix::fs::symlinkat(target.as_bytes(), to, name).at("create", Side::Workspace, path)
+}
+
+/// Makes `path`, which goes into `to`, a further name of the staged `first`.
+fn link_staged(staged: &mut Cursor, first: &[u8], path: &[u8], to: &Dir) -> Result<(), Error> {
+    let (first_parent, first_name) = (staged.parent(first)?, split(first).1);
+    let look = |dir: &Dir, name: &[u8]| dir.look(name).at("look at", Side::Workspace, path);
+    let name = split(path).1;
+    let first_staged = look(&first_parent, first_name)?;
+    let staged = look(to, name)?;
+    if staged.map(|staged| staged.identity) == first_staged.map(|first| first.identity) {
+        return Ok(());
+    }
+    to.remove_tree(name)?;
+    rustix::fs::linkat(&first_parent, first_name, to, name, rustix::fs::AtFlags::empty()).at(
+        "link",
+        Side::Workspace,
+        path,
+    )
 }
 
 /// How the file will be recognised, unless it may still change without showing it.
 fn seen(facts: &Facts, now: Time) -> Option<Seen> {
     let nanoseconds = |time: Time| i128::from(time.0) * 1_000_000_000 + i128::from(time.1);
     let is_settled = nanoseconds(facts.ctime) + TICK_NANOSECONDS < nanoseconds(now);
-    is_settled.then_some(Seen { ino: facts.identity.1, ctime: facts.ctime })
+    is_settled.then_some(Seen::Inode { ino: facts.identity.1, ctime: facts.ctime })
 }
 
 /// Takes finished pieces in order, makes them durable and writes their lines.
@@ -266,7 +336,7 @@ struct Sink<'a> {
     pending_bytes: u64,
     /// First names of files that have several, and how many names are still to come.
     firsts: HashMap<(u64, u64), (Entry, u64)>,
-    staged: Cursor,
+    staged: Option<Cursor>,
 }
 
 impl Sink<'_> {
@@ -280,7 +350,7 @@ impl Sink<'_> {
                 }
                 entry
             }
-            Piece::Again { facts, path, to } => self.link(&facts, path, &to)?,
+            Piece::Again { facts, path, to } => self.link(&facts, path, to.as_ref())?,
         };
         let mut files = 0;
         if let Content::File { size, .. } = &entry.content {
@@ -292,7 +362,7 @@ impl Sink<'_> {
     }
 
     /// Stages a further name of a file whose first name is staged.
-    fn link(&mut self, facts: &Facts, path: RelativePath, to: &Dir) -> Result<Entry, Error> {
+    fn link(&mut self, facts: &Facts, path: RelativePath, to: Option<&Dir>) -> Result<Entry, Error> {
         let (first, left) = self.firsts.get_mut(&facts.identity).expect("the first name comes before the others");
         *left -= 1;
         let is_last = *left == 0;
@@ -301,20 +371,10 @@ impl Sink<'_> {
             self.firsts.remove(&facts.identity);
         }
         let Content::File { size, digest, .. } = first.content else { unreachable!("only files are remembered") };
-        let (first_parent, first_name) = (self.staged.parent(first.path.as_bytes())?, split(first.path.as_bytes()).1);
-        let look = |dir: &Dir, name: &[u8]| dir.look(name).at("look at", Side::Workspace, path.as_bytes());
-        let name = split(path.as_bytes()).1;
-        let first_staged = look(&first_parent, first_name)?;
-        let staged = look(to, name)?;
-        if staged.map(|staged| staged.identity) != first_staged.map(|first| first.identity) {
-            to.remove_tree(name)?;
-            rustix::fs::linkat(&first_parent, first_name, to, name, rustix::fs::AtFlags::empty()).at(
-                "link",
-                Side::Workspace,
-                path.as_bytes(),
-            )?;
+        if let (Some(staged), Some(to)) = (&mut self.staged, to) {
+            link_staged(staged, first.path.as_bytes(), path.as_bytes(), to)?;
         }
-        let content = Content::File { size, digest, link_of: Some(first.path), seen: None };
+        let content = Content::File { size, digest, link_of: Some(first.path), seen: None, about: About::new() };
         Ok(Entry::new(path, facts, content))
     }
 
@@ -322,7 +382,9 @@ impl Sink<'_> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        rustix::fs::syncfs(&self.stage.data).at("write", Side::Workspace, b"data")?;
+        if let Some(data) = &self.stage.data {
+            rustix::fs::syncfs(data).at("write", Side::Workspace, workspace::DATA)?;
+        }
         for entry in self.pending.drain(..) {
             writer.append(&entry)?;
         }

@@ -62,6 +62,13 @@ impl Dir {
         if Facts::of(&fd)?.kind == Kind::File { Ok(fd) } else { Err(Errno::STALE) }
     }
 
+    /// Opens the regular file `name` for reading and writing; anything else that has taken its place is `ESTALE`.
+    pub fn open_file_to_write(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(self, name, flags, Mode::empty())?;
+        if Facts::of(&fd)?.kind == Kind::File { Ok(fd) } else { Err(Errno::STALE) }
+    }
+
     /// Creates the file `name`, which must not exist.
     pub fn create_file(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -1,4 +1,7 @@
-//! `upload`: copies the source into the workspace and writes the manifest.
+//! `upload`: reads the whole source, copies it into the workspace unless told not to, and writes the manifest.
+//!
+//! With `--staging=none` nothing is copied: the manifest says what there is, with every digest, and `import` reads the source a second time and compares.
+//! A source at a store goes the same way: see [`super::fetch`].
 //!
 //! Three passes. *Scan* looks at everything and reads nothing, so that all that cannot be moved is said at once, before a byte is copied.
 //! *Copy* stages and hashes. *Prune* removes what earlier attempts staged and the source no longer has.
@@ -16,17 +19,23 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::end::{End, Location};
+use super::entry::Bytes;
 use super::error::{At, Error, Side};
 use super::fence::Fence;
-use super::manifest::{self, Header, Leftover, Totals, Writer};
+use super::fetch::Fetch;
+use super::filter::Filter;
+use super::manifest::{self, Header, Leftover, Staging, Totals, Writer};
 use super::outcome::Outcome;
 use super::progress::Progress;
+use super::quoted::Quoted;
 use super::scan::{has_lost_and_found, scan};
 use super::settings::Settings;
 use super::stage::Stage;
+use super::store::Store;
 use super::tree::Dir;
 use super::workspace::{Stopped, Workspace};
-use super::{Console, clock};
+use super::{Console, clock, fetch};
 
 /// What `upload` does with a source that has nothing in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,36 +46,111 @@ pub enum Empty {
     Allow,
 }
 
+/// What is wanted of the source.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Whether nothing is enough.
+    pub empty: Empty,
+    /// Whether the workspace gets a copy.
+    pub staging: Staging,
+    /// What is taken and left out.
+    pub filter: Filter,
+}
+
 /// Runs the step.
 pub fn run(
-    source: &Path,
+    source: &End,
     workspace: &Path,
-    empty: Empty,
+    wanted: Wanted,
     settings: &Settings,
     console: &mut Console,
 ) -> Result<Outcome, Stopped> {
     let workspace = Workspace::open(workspace)?;
-    let source = Dir::open_root(source, Side::Source)?;
     let fence = Fence::claim(&workspace.root, settings.launch.as_ref())?;
-    let scanned = scan(&source, &workspace, settings)?;
-    if scanned.entries == 0 && empty == Empty::Refuse {
+    let mut header = Header::new(settings.about.uuid.clone(), settings.items.clone(), wanted.empty == Empty::Allow);
+    header.staging = wanted.staging;
+    header.filter = wanted.filter;
+    match source {
+        End::Tree(path) => upload_tree(path, workspace, fence, header, settings, console),
+        End::Store(location) => upload_store(location, workspace, fence, header, settings, console),
+    }
+}
+
+fn upload_tree(
+    source: &Path,
+    workspace: Workspace,
+    fence: Fence,
+    mut header: Header,
+    settings: &Settings,
+    console: &mut Console,
+) -> Result<Outcome, Stopped> {
+    let source = Dir::open_root(source, Side::Source)?;
+    let scanned = scan(&source, &workspace, &header.filter, settings)?;
+    if scanned.entries == 0 && !header.allow_empty {
         return Err(Error::EmptySource.into());
     }
-    console.log(&format!("{} files and {} other entries to stage", scanned.files, scanned.entries - scanned.files));
+    console.log(&format!("{} files and {} other entries to read", scanned.files, scanned.entries - scanned.files));
     if has_lost_and_found(&source)? {
         console.log("lost+found belongs to the source's volume and is left out");
     }
-    let header = Header::new(settings.about.uuid.clone(), settings.items.clone(), empty == Empty::Allow);
+    header.files_at_source = scanned.files_at_source;
     gather_leftovers(&workspace.root, &header)?;
-    let data = workspace.ensure_data()?;
+    let data = staged(&workspace, &header)?;
     let mut progress = Progress::new(console.out, clock::now, scanned.files);
-    let stage = Stage { source, data, fence, workspace, manifest_bytes: scanned.manifest_bytes, header };
+    let pace = settings.pace.clone();
+    let stage = Stage { source, data, fence, workspace, manifest_bytes: scanned.manifest_bytes, header, pace };
     let (totals, reused) = stage.copy(&mut progress)?;
     progress.finish();
-    report(&stage.workspace, &totals, reused)
+    report(&stage.workspace, &stage.header, &totals, reused)
 }
 
-fn report(workspace: &Workspace, totals: &Totals, reused: u64) -> Result<Outcome, Stopped> {
+fn upload_store(
+    source: &Location,
+    workspace: Workspace,
+    fence: Fence,
+    mut header: Header,
+    settings: &Settings,
+    console: &mut Console,
+) -> Result<Outcome, Stopped> {
+    let store = Store::open(source, Side::Source)?;
+    let listed = fetch::list(&store, &header, &settings.items)?;
+    if listed.things.is_empty() && !header.allow_empty {
+        return Err(Error::EmptySource.into());
+    }
+    if header.staging == Staging::Copy
+        && let Some(path) = &listed.clash
+    {
+        return Err(Error::Problem(format!(
+            "{} of the source is an object and also the folder of others, which no volume can hold; move it with --staging=none to another store, or rename it",
+            Quoted(path)
+        ))
+        .into());
+    }
+    console.log(&format!("{} objects to read", listed.objects));
+    header.files_at_source = listed.at_source;
+    header.clash = listed.clash.clone().map(Bytes);
+    gather_leftovers(&workspace.root, &header)?;
+    let data = staged(&workspace, &header)?;
+    let mut progress = Progress::new(console.out, clock::now, listed.objects);
+    let fetch = Fetch { store, data, fence, workspace, header, pace: settings.pace.clone() };
+    let (totals, reused) = fetch.run(listed.things, &mut progress)?;
+    progress.finish();
+    report(&fetch.workspace, &fetch.header, &totals, reused)
+}
+
+/// The staged tree, where there is to be one.
+fn staged(workspace: &Workspace, header: &Header) -> Result<Option<Dir>, Error> {
+    match header.staging {
+        Staging::Copy => workspace.ensure_data().map(Some),
+        Staging::None => Ok(None),
+    }
+}
+
+fn report(workspace: &Workspace, header: &Header, totals: &Totals, reused: u64) -> Result<Outcome, Stopped> {
+    let did = match header.staging {
+        Staging::Copy => "staged",
+        Staging::None => "read and listed",
+    };
     Ok(Outcome {
         counts: BTreeMap::from([
             ("files", totals.files),
@@ -74,11 +158,13 @@ fn report(workspace: &Workspace, totals: &Totals, reused: u64) -> Result<Outcome
             ("links", totals.links),
             ("hardLinks", totals.hard_links),
             ("bytes", totals.bytes),
+            // Of an earlier attempt, and not read again.
             ("alreadyStaged", reused),
+            ("filesAtSource", header.files_at_source),
         ]),
         artifacts: vec![workspace.artifact("manifest", "manifest.jsonl")?],
         ..Outcome::said(format!(
-            "staged {} files, {} directories and {} links ({} bytes); tree digest {}",
+            "{did} {} files, {} directories and {} links ({} bytes); tree digest {}",
             totals.files, totals.directories, totals.links, totals.bytes, totals.tree_digest
         ))
     })

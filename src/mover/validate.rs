@@ -2,6 +2,9 @@
 //!
 //! It shares nothing with `upload` but the manifest: every directory is listed, every file is read from its first byte to its last,
 //! and the totals and the tree digest are computed anew.
+//! Where nothing was staged, it compares the source with the manifest instead, by all that can be seen without reading it again: see [`super::recorded`].
+//! A manifest without a file, where the source has some, is `INVALID`.
+//!
 //! The verdict is the result, so the exit code is 0 with `VALID` and with `INVALID`; only a copy that could not be judged is an error.
 //! (`import` checks every digest itself, so by hand nothing wrong gets past an `INVALID` either.)
 
@@ -9,53 +12,98 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::compare;
+use super::end::End;
 use super::entry::{Content, Entry};
 use super::error::{At, Error};
-use super::manifest::{Adder, Reader, Totals};
+use super::manifest::{Adder, Reader, Staging, Totals};
 use super::outcome::{Outcome, Verdict};
 use super::progress::Progress;
 use super::quoted::Quoted;
+use super::settings::Settings;
 use super::tree::{Cursor, split};
 use super::walk::{Found, Join, Pair};
 use super::workspace::{Problems, Stopped, Workspace};
-use super::{Console, clock, manifest, pool};
+use super::{Console, clock, manifest, pool, recorded};
 
-/// Runs the step.
-pub fn run(workspace: &Path, console: &mut Console) -> Result<Outcome, Stopped> {
+/// Runs the step. `source` is needed where nothing was staged.
+pub fn run(
+    source: Option<&End>,
+    workspace: &Path,
+    settings: &Settings,
+    console: &mut Console,
+) -> Result<Outcome, Stopped> {
     let workspace = Workspace::open(workspace)?;
     let mut problems = Problems::new(&workspace, "reports/validate-problems.txt");
     let mut judged = Judged::default();
-    let broken = match judge(&workspace, &mut problems, &mut judged, console) {
+    let broken = match judge(source, &workspace, &mut problems, &mut judged, settings, console) {
         Ok(()) => None,
         // Evidence against the copy, not a failure to look at it.
         Err(error @ (Error::ManifestBroken { .. } | Error::StageDiffers { .. })) => Some(error.sentence()),
         Err(error) => return Err(error.into()),
     };
-    Ok(verdict(&workspace, problems, &judged, broken)?)
+    let staging = Reader::open(&workspace.root).ok().map(|reader| reader.header.staging);
+    Ok(verdict(&workspace, staging, problems, &judged, broken)?)
 }
 
+/// What was found, in numbers.
 #[derive(Default)]
-struct Judged {
+pub struct Judged {
     /// Of what was found as it should be.
-    right: Adder,
-    missing: u64,
-    different: u64,
-    extra: u64,
+    pub right: Adder,
+    /// In the manifest only.
+    pub missing: u64,
+    /// In both, and not the same.
+    pub different: u64,
+    /// Not in the manifest.
+    pub extra: u64,
 }
 
 fn judge(
+    source: Option<&End>,
     workspace: &Workspace,
     problems: &mut Problems,
     judged: &mut Judged,
+    settings: &Settings,
     console: &mut Console,
 ) -> Result<(), Error> {
     let expected = manifest::read_totals(&workspace.root)?;
     let reader = Reader::open(&workspace.root)?;
-    let allow_empty = reader.header.allow_empty;
+    let header = reader.header.clone();
+    let mut progress = Progress::new(console.out, clock::now, expected.files);
+    match header.staging {
+        Staging::Copy => judge_stage(reader, workspace, problems, judged, settings, &mut progress)?,
+        Staging::None => recorded::judge(source, reader, problems, judged, &mut progress)?,
+    }
+    progress.finish();
+    if expected.entries == 0 && !header.allow_empty {
+        problems.add(
+            "the manifest names nothing, and nobody said with --allow-empty that nothing is what is to be moved"
+                .to_owned(),
+        );
+    }
+    if expected.files == 0 && header.files_at_source > 0 {
+        problems.add(format!(
+            "the manifest names no file, and the source has {}; correct --include, --exclude or spec.items",
+            header.files_at_source
+        ));
+    }
+    if problems.count == 0 && judged.right.totals() != expected {
+        problems.add("the totals of what was found are not those of the manifest".to_owned());
+    }
+    Ok(())
+}
+
+fn judge_stage(
+    reader: Reader,
+    workspace: &Workspace,
+    problems: &mut Problems,
+    judged: &mut Judged,
+    settings: &Settings,
+    progress: &mut Progress,
+) -> Result<(), Error> {
     let data = workspace.data()?;
     let mut join = Join::new(data.clone(), reader)?;
     let mut firsts = Cursor::new(data);
-    let mut progress = Progress::new(console.out, clock::now, expected.files);
     let feed = || {
         let Some(pair) = join.next_pair()? else { return Ok(None) };
         let is_linked = is_linked(&pair, &mut firsts)?;
@@ -66,18 +114,7 @@ fn judge(
         judged.count(seen, problems);
         Ok(())
     };
-    pool::in_order(feed, |(): &mut (), piece| look(piece), drain)?;
-    progress.finish();
-    if expected.entries == 0 && !allow_empty {
-        problems.add(
-            "the manifest names nothing, and nobody said with --allow-empty that nothing is what is to be moved"
-                .to_owned(),
-        );
-    }
-    if problems.count == 0 && judged.right.totals() != expected {
-        problems.add("the staged copy's totals are not those of the manifest".to_owned());
-    }
-    Ok(())
+    pool::in_order(settings.pace.threads(), feed, |(): &mut (), piece| look(piece), drain)
 }
 
 /// One path to look at.
@@ -159,6 +196,7 @@ impl Judged {
 
 fn verdict(
     workspace: &Workspace,
+    staging: Option<Staging>,
     mut problems: Problems,
     judged: &Judged,
     broken: Option<String>,
@@ -188,7 +226,11 @@ fn verdict(
         }
         (None, None) => {
             let what = format!("{files} files, {directories} directories, {links} links, {bytes} bytes");
-            (Verdict::Valid, format!("the staged copy is what the manifest says: {what}; tree digest {tree_digest}"))
+            let subject = match staging {
+                Some(Staging::None) => "the source is still what was recorded of it",
+                Some(Staging::Copy) | None => "the staged copy is what the manifest says",
+            };
+            (Verdict::Valid, format!("{subject}: {what}; tree digest {tree_digest}"))
         }
     };
     Ok(Outcome { verdict: Some(verdict), message, counts, artifacts })

@@ -10,6 +10,7 @@ use rustix::fs::FileType;
 
 use super::entry::Entry;
 use super::error::{At, Error};
+use super::filter::{Filter, Taken};
 use super::manifest::Reader;
 use super::tree::{Dir, Facts, Kind};
 
@@ -36,6 +37,7 @@ impl Found {
 #[derive(Debug)]
 pub struct Walk {
     frames: Vec<Frame>,
+    filter: Filter,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,14 @@ struct Stop {
 impl Walk {
     /// Starts below `root`; the root itself belongs to the volume, not to the data, and is never reported.
     pub fn new(root: Dir) -> Result<Self, Error> {
-        Ok(Self { frames: vec![Frame::new(root, Vec::new())?] })
+        Ok(Self { frames: vec![Frame::new(root, Vec::new())?], filter: Filter::default() })
+    }
+
+    /// Leaves out what the patterns say.
+    #[must_use]
+    pub fn filtered(mut self, filter: &Filter) -> Self {
+        self.filter = filter.clone();
+        self
     }
 
     /// Leaves out names at the top level.
@@ -86,6 +95,15 @@ impl Walk {
             let facts = frame.dir.look(&stop.key).at("look at", frame.dir.side, &path)?;
             // Gone since it was listed: as if it had been removed before we came.
             let Some(facts) = facts else { continue };
+            match self.filter.judge(&path, facts.kind) {
+                Taken::Yes => {}
+                Taken::Not => continue,
+                Taken::NorBelow => {
+                    self.prune(&path);
+                    continue;
+                }
+            }
+            let Some(frame) = self.frames.last() else { continue };
             return Ok(Some(Found { path, parent: frame.dir.clone(), facts }));
         }
         Ok(None)
@@ -161,7 +179,13 @@ pub struct Join {
 impl Join {
     /// Starts at the beginning of both.
     pub fn new(root: Dir, manifest: Reader) -> Result<Self, Error> {
-        Ok(Self { walk: Walk::new(root)?, manifest, found: None, entry: None, offset: 0, entry_offset: 0 })
+        Ok(Self::over(Walk::new(root)?, manifest))
+    }
+
+    /// Starts at the beginning of a manifest and of a walk that may leave things out.
+    #[must_use]
+    pub fn over(walk: Walk, manifest: Reader) -> Self {
+        Self { walk, manifest, found: None, entry: None, offset: 0, entry_offset: 0 }
     }
 
     /// The next path of either.

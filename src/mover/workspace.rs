@@ -4,7 +4,8 @@
 //! manifest.jsonl            what was staged (see `manifest`)
 //! manifest.jsonl.partial    … while `upload` works
 //! manifest.jsonl.previous   … what killed attempts had finished
-//! data/                     the staged tree, under the names of the source
+//! data/                     the staged tree, under the names of the source; none with `upload --staging=none`
+//! import.journal.jsonl      what `import` has written (see `journal`)
 //! reports/STEP-problems.txt one sentence a line, when there is more to say than fits into a result
 //! ```
 //!
@@ -19,7 +20,8 @@ use super::error::{At, Error, Side};
 use super::outcome::Artifact;
 use super::tree::Dir;
 
-const DATA: &[u8] = b"data";
+/// The staged tree.
+pub const DATA: &[u8] = b"data";
 const REPORTS: &[u8] = b"reports";
 
 /// The opened workspace.

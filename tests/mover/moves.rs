@@ -376,3 +376,63 @@ proptest! {
         bench.assert_moved();
     }
 }
+
+#[test]
+fn without_a_staged_copy_a_tree_arrives_as_it_was() {
+    let bench = Bench::new().with_source();
+    fs::hard_link(bench.path("source/a/one"), bench.path("source/other")).unwrap();
+    fs::File::create(bench.path("source/holes")).unwrap().set_len(3 << 20).unwrap();
+    for step in ["upload", "preprocess", "validate", "import", "postprocess"] {
+        let mut command = bench.command(step);
+        if step == "upload" {
+            command.arg("--staging=none");
+        }
+        if matches!(step, "validate" | "import") {
+            command.arg("--source").arg(bench.path("source"));
+        }
+        let done = bench.finish(command);
+        assert_eq!(done.code, Some(0), "{step}: {done:?}");
+        assert!(step != "validate" || done.verdict() == "VALID", "{done:?}");
+    }
+    bench.assert_moved();
+    assert!(!bench.path("workspace/data").exists());
+}
+
+#[test]
+fn what_is_at_the_target_already_is_judged_as_the_plan_says() {
+    let bench = Bench::new().with_source();
+    bench.run_all(&["upload"]);
+    bench.write("target/a/one", "one");
+    let run = |step: &str, existing: &str| {
+        let mut command = bench.command(step);
+        command.args(["--existing", existing]);
+        bench.finish(command)
+    };
+    for step in ["preprocess", "import"] {
+        run(step, "fail")
+            .assert_stopped(65, &["'a/one' exists at the target and has the same content but is not from"]);
+        assert_eq!(run(step, "skip-equal").code, Some(0));
+    }
+    bench.write("target/a/one", "eno");
+    for step in ["preprocess", "import"] {
+        run(step, "skip-equal").assert_stopped(65, &["'a/one' exists at the target and has other content"]);
+    }
+    assert_eq!(run("preprocess", "overwrite").code, Some(0));
+    let done = run("import", "overwrite");
+    assert_eq!((done.code, done.count("replaced")), (Some(0), 1), "{done:?}");
+    bench.run_all(&["postprocess"]);
+    bench.assert_moved();
+    // What it wrote itself is never in question.
+    assert_eq!(run("import", "fail").code, Some(0));
+}
+
+#[test]
+fn patterns_leave_out_what_they_name() {
+    let bench = Bench::new().with_source();
+    let mut command = bench.command("upload");
+    command.args(["--exclude", "nothing", "--exclude", "a/two"]);
+    assert_eq!(bench.finish(command).code, Some(0));
+    bench.run_all(&["preprocess", "validate", "import", "postprocess"]);
+    let arrived: Vec<_> = snapshot(&bench.path("target")).into_keys().collect();
+    assert_eq!(arrived, [&b"a"[..], b"a/link", b"a/one", b"empty"]);
+}

@@ -177,7 +177,7 @@ fn everything_in_the_way_is_named_and_nothing_is_overwritten() {
         65,
         &[
             "the target cannot take the data as they are",
-            "the first of 5: 'content' exists at the target and has other content",
+            "the first of 6: 'content' exists at the target and has other content",
         ],
     );
     let report = fs::read_to_string(bench.path("workspace/reports/preprocess-problems.txt")).unwrap();
@@ -186,6 +186,7 @@ fn everything_in_the_way_is_named_and_nothing_is_overwritten() {
         "'dir-here' exists at the target and is of another type",
         "'link' exists at the target and is a link to somewhere else",
         "'link-here' exists at the target and is of another type",
+        "'same' exists at the target and has the same content but is not from this relocation",
     ] {
         assert!(report.contains(line), "{line} in {report}");
     }
@@ -199,7 +200,7 @@ fn everything_in_the_way_is_named_and_nothing_is_overwritten() {
     }
     assert!(!after.keys().any(|path| path.starts_with(b".relocation")), "{:?}", after.keys());
     // Out of the way, it goes on; what belongs to somebody else stays and is counted.
-    for path in ["content", "size", "dir-here", "link", "link-here"] {
+    for path in ["same", "content", "size", "dir-here", "link", "link-here"] {
         fs::remove_file(bench.path(&format!("target/{path}"))).unwrap();
     }
     let done = bench.move_all();
@@ -254,7 +255,7 @@ fn an_older_launch_is_refused_everywhere_and_a_newer_one_is_not() {
     bench.token = 100;
     bench.run("import").assert_stopped(65, &["fencing token 100 is older than 101"]);
     let mut command = bench.command("import");
-    command.env("RELOCATION_UUID", "another");
+    command.env("RELOCATION_UUID", "another").arg("--existing=skip-equal");
     assert_eq!(bench.finish(command).code, Some(0));
     let mut command = bench.command("import");
     command.env("RELOCATION_UUID", "a-retry").env("RELOCATION_ORIGIN", "11111111-2222-3333-4444-555555555555");
@@ -267,7 +268,7 @@ fn many_relocations_into_one_volume_do_not_fill_its_attributes() {
     bench.run_all(&["upload"]);
     for number in 0..100 {
         let mut command = bench.command("import");
-        command.env("RELOCATION_UUID", format!("relocation-{number}"));
+        command.arg("--existing=skip-equal").env("RELOCATION_UUID", format!("relocation-{number}"));
         command.env("RELOCATION_FENCING_TOKEN", (1_700_000_000 + number).to_string());
         assert_eq!(bench.finish(command).code, Some(0));
     }

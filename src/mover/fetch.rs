@@ -1,0 +1,346 @@
+//! `upload` from a store: reads every object once, copies it into the workspace unless told not to, and writes the manifest.
+//!
+//! A listing is held in memory, about 200 bytes an object, because keys and paths are not always in the same order.
+//! The folders that keys imply become directories of the manifest, marked as such, so that a volume can hold what a store holds.
+//! Our own objects that stand for directories and links become these again.
+//!
+//! An object whose `ETag` is as in a line of an earlier attempt, and whose copy is there where there is to be one, is not read again.
+
+use std::collections::HashSet;
+
+use super::content::Copier;
+use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
+use super::error::{At, Error, Side};
+use super::fence::{DIRECTORY, Fence, is_reserved};
+use super::manifest::{self, Header, Leftover, Totals, Writer};
+use super::object::{self, Held, LONGEST_LINK};
+use super::pace::Pace;
+use super::pool;
+use super::progress::Progress;
+use super::quoted::Quoted;
+use super::stage::{is_staged, prune, stage_directory, stage_link};
+use super::store::fault::Fault;
+use super::store::{Object, Store, key};
+use super::tree::{Cursor, Dir, Kind, split};
+use super::workspace::{self, Workspace};
+
+/// Entries between two `syncfs`: what a killed attempt loses at most.
+const EPOCH: usize = 1024;
+/// The same in bytes.
+const EPOCH_BYTES: u64 = 256 << 20;
+
+/// One thing to read, or to make.
+#[derive(Debug)]
+pub struct Thing {
+    /// Where it is.
+    pub path: RelativePath,
+    /// What it is.
+    pub what: What,
+}
+
+/// What a thing of a listing is, before it has been read.
+#[derive(Debug)]
+pub enum What {
+    /// A file or a link.
+    Object(Object),
+    /// A directory that has an object.
+    Directory(Object),
+    /// A directory that keys imply.
+    Implied,
+}
+
+/// What there is at the source.
+#[derive(Debug)]
+pub struct Listed {
+    /// In order of their paths.
+    pub things: Vec<Thing>,
+    /// Those that are objects.
+    pub objects: u64,
+    /// Objects there, whatever patterns and items leave out.
+    pub at_source: u64,
+    /// A path that is an object and a folder.
+    pub clash: Option<Vec<u8>>,
+}
+
+/// Lists what is selected of the source.
+#[allow(clippy::missing_panics_doc)] // it cannot
+pub fn list(store: &Store, header: &Header, items: &[String]) -> Result<Listed, Error> {
+    let mut listed = Listed { things: Vec::new(), objects: 0, at_source: 0, clash: None };
+    let mut missing: HashSet<&str> = items.iter().map(String::as_str).collect();
+    let mut folders: HashSet<Vec<u8>> = HashSet::new();
+    for object in store.list()? {
+        let (above, name) = split(object.key.as_bytes());
+        let is_directory = name == DIRECTORY.as_bytes() && !above.is_empty();
+        // Records and leftovers of relocations are not data.
+        if is_reserved(name) && !is_directory {
+            continue;
+        }
+        listed.at_source += u64::from(!is_directory);
+        let key = if is_directory { &object.key[..above.len()] } else { &object.key };
+        let top = key.split('/').next().unwrap_or_default();
+        missing.remove(top);
+        if !items.is_empty() && !items.iter().any(|item| item == top) {
+            continue;
+        }
+        let bytes = path_of(store, &object, key)?;
+        let Ok(path) = RelativePath::try_from(bytes) else { return Err(store.failed("name", &object.key, Fault::Key)) };
+        let kind = if is_directory { Kind::Directory } else { Kind::File };
+        if !header.filter.takes(path.as_bytes(), kind) {
+            continue;
+        }
+        let mut above = split(path.as_bytes()).0;
+        while !above.is_empty() && folders.insert(above.to_vec()) {
+            above = split(above).0;
+        }
+        listed.objects += 1;
+        let what = if is_directory { What::Directory(object) } else { What::Object(object) };
+        listed.things.push(Thing { path, what });
+    }
+    if let Some(item) = items.iter().find(|item| missing.contains(item.as_str())) {
+        return Err(Error::MissingItem { item: item.clone() });
+    }
+    let implied =
+        |path| Thing { path: RelativePath::try_from(path).expect("the start of a path is one"), what: What::Implied };
+    listed.things.extend(folders.into_iter().map(implied));
+    // What has an object comes before what is implied, and so is the one that is kept.
+    let rank = |thing: &Thing| match thing.what {
+        What::Directory(_) => 0,
+        What::Object(_) => 1,
+        What::Implied => 2,
+    };
+    listed.things.sort_unstable_by(|one, other| one.path.cmp(&other.path).then_with(|| rank(one).cmp(&rank(other))));
+    let mut twice = None;
+    let clash = &mut listed.clash;
+    listed.things.dedup_by(|later, kept| {
+        if later.path != kept.path {
+            return false;
+        }
+        match (&kept.what, &later.what) {
+            (What::Object(_), What::Implied) => *clash = Some(later.path.as_bytes().to_vec()),
+            (What::Directory(_) | What::Implied, What::Implied) => {}
+            (_, What::Object(_) | What::Directory(_)) => twice = Some(later.path.clone()),
+        }
+        true
+    });
+    match twice {
+        Some(path) => Err(Error::Problem(format!(
+            "two objects of the source stand for {}; remove one of them, then recover",
+            Quoted(path.as_bytes())
+        ))),
+        None => Ok(listed),
+    }
+}
+
+/// The path of a key. Only a key that may be an escaped path costs a request.
+fn path_of(store: &Store, object: &Object, key: &str) -> Result<Vec<u8>, Error> {
+    if !key::may_be_escaped(key) {
+        return Ok(key.as_bytes().to_vec());
+    }
+    let is_escaped = store.look(&object.key)?.is_some_and(|(_, about)| object::is_escaped(&about));
+    let decoded = if is_escaped { key::decode(key) } else { None };
+    Ok(decoded.unwrap_or_else(|| key.as_bytes().to_vec()))
+}
+
+/// Everything that reading a store needs.
+#[derive(Debug)]
+pub struct Fetch {
+    /// The source.
+    pub store: Store,
+    /// The staged tree; nothing where the objects are only read and listed.
+    pub data: Option<Dir>,
+    /// The right to write into the workspace.
+    pub fence: Fence,
+    /// The workspace.
+    pub workspace: Workspace,
+    /// The first line of the manifest to write.
+    pub header: Header,
+    /// How fast.
+    pub pace: Pace,
+}
+
+enum Piece {
+    Done(Entry),
+    Read { path: RelativePath, object: Object, to: Option<Dir> },
+    LookAt { path: RelativePath, object: Object },
+}
+
+impl pool::Weighed for Piece {
+    fn weight(&self) -> u64 {
+        match self {
+            Self::Read { object, .. } => object.size,
+            Self::Done(_) | Self::LookAt { .. } => 0,
+        }
+    }
+}
+
+impl Fetch {
+    /// Reads everything and writes the manifest. Also says how many objects an earlier attempt had read.
+    pub fn run(&self, things: Vec<Thing>, progress: &mut Progress) -> Result<(Totals, u64), Error> {
+        let mut writer = Writer::create(&self.workspace.root, manifest::PARTIAL, &self.header)?;
+        let mut feed = Feed {
+            things: things.into_iter(),
+            leftover: Leftover::open(&self.workspace.root, manifest::PREVIOUS, &self.header.uuid)?,
+            staged: self.data.clone().map(Cursor::new),
+            reused: 0,
+        };
+        let mut pending: Vec<Entry> = Vec::new();
+        let mut pending_bytes = 0;
+        let read = pool::in_order(
+            self.pace.threads(),
+            || feed.piece(),
+            |copier, piece| self.read(copier, piece),
+            |entry: Option<Entry>| {
+                let Some(entry) = entry else { return Ok(()) };
+                if let Content::File { size, .. } = &entry.content {
+                    pending_bytes += size;
+                    progress.advance(1);
+                }
+                pending.push(entry);
+                if pending.len() < EPOCH && pending_bytes < EPOCH_BYTES {
+                    return Ok(());
+                }
+                pending_bytes = 0;
+                self.commit(&mut pending, &mut writer)
+            },
+        );
+        // Also when it failed: what has been read shall not be read again.
+        let committed = self.commit(&mut pending, &mut writer);
+        read.and(committed)?;
+        self.fence.check()?;
+        let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
+        prune(self.data.as_ref(), &self.workspace)?;
+        self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
+        Ok((totals, feed.reused))
+    }
+
+    fn commit(&self, pending: &mut Vec<Entry>, writer: &mut Writer) -> Result<(), Error> {
+        if let Some(data) = &self.data
+            && !pending.is_empty()
+        {
+            rustix::fs::syncfs(data).at("write", Side::Workspace, workspace::DATA)?;
+        }
+        pending.drain(..).try_for_each(|entry| writer.append(&entry))?;
+        writer.flush()
+    }
+
+    fn read(&self, copier: &mut Copier, piece: Piece) -> Result<Option<Entry>, Error> {
+        let changed = |path: &RelativePath| Error::Changed { path: path.as_bytes().to_vec() };
+        match piece {
+            Piece::Done(entry) => Ok(Some(entry)),
+            Piece::LookAt { path, object } => match self.store.look(&object.key)? {
+                Some((object, about)) => Ok(Some(object::entry(path, &object, about, Held::Directory))),
+                None => Err(changed(&path)),
+            },
+            Piece::Read { path, object, to } => {
+                let mut reading = match self.store.read(&object.key, object.etag.as_deref()) {
+                    // What a console shows as a folder: the library lists `a/` as `a`, and there is no `a`.
+                    Err(Error::Store { fault: Fault::Missing, .. }) if object.size == 0 => return Ok(None),
+                    Err(Error::Store { fault: Fault::Missing | Fault::Changed, .. }) => return Err(changed(&path)),
+                    other => other?,
+                };
+                let about = std::mem::take(&mut reading.about);
+                let fill = |_, buffer: &mut [u8]| {
+                    let read = reading.fill(buffer).map_err(|fault| reading.failed(path.as_bytes(), fault))?;
+                    self.pace.throttle.pass(read);
+                    Ok(read)
+                };
+                let held = match object::kind(&about) {
+                    object::Kind::Link if object.size <= LONGEST_LINK => read_link(fill)?,
+                    object::Kind::Link | object::Kind::File | object::Kind::Directory => {
+                        let (size, digest) = self.stage(copier, &path, to.as_ref(), fill)?;
+                        if size != object.size {
+                            return Err(changed(&path));
+                        }
+                        Held::File { size, digest }
+                    }
+                };
+                if let (Held::Link { target }, Some(to)) = (&held, &to) {
+                    self.fence.check()?;
+                    stage_link(to, path.as_bytes(), &Bytes(target.clone()))?;
+                }
+                Ok(Some(object::entry(path, &object, about, held)))
+            }
+        }
+    }
+
+    fn stage(
+        &self,
+        copier: &mut Copier,
+        path: &RelativePath,
+        to: Option<&Dir>,
+        fill: impl FnMut(u64, &mut [u8]) -> Result<usize, Error>,
+    ) -> Result<(u64, Digest), Error> {
+        let (path, name) = (path.as_bytes(), split(path.as_bytes()).1);
+        let failed = |source| Error::access("write", Side::Workspace, path, source);
+        let Some(to) = to else { return copier.copy_stream(fill, None, failed) };
+        self.fence.check()?;
+        to.remove_tree(name)?;
+        let file = to.create_file(name).at("create", Side::Workspace, path)?;
+        let copied = copier.copy_stream(fill, Some(&file), failed);
+        if copied.is_err() {
+            // A part of a file only takes room.
+            let _ = to.remove_file(name);
+        }
+        copied
+    }
+}
+
+fn read_link(mut fill: impl FnMut(u64, &mut [u8]) -> Result<usize, Error>) -> Result<Held, Error> {
+    let mut target = vec![0; usize::try_from(LONGEST_LINK).expect("a small number")];
+    let mut length = 0;
+    while length < target.len() {
+        match fill(length as u64, &mut target[length..])? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    target.truncate(length);
+    Ok(Held::Link { target })
+}
+
+/// Turns the listing into pieces of work, in order. Directories are staged right here, so a file's directory is there before the file.
+struct Feed {
+    things: std::vec::IntoIter<Thing>,
+    leftover: Leftover,
+    staged: Option<Cursor>,
+    reused: u64,
+}
+
+impl Feed {
+    fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        let Some(Thing { path, what }) = self.things.next() else { return Ok(None) };
+        let to = self.staged.as_mut().map(|staged| staged.parent(path.as_bytes())).transpose()?;
+        Ok(Some(match what {
+            What::Object(object) => match self.reusable(&path, &object, to.as_ref())? {
+                Some(entry) => Piece::Done(entry),
+                None => Piece::Read { path, object, to },
+            },
+            What::Directory(object) => {
+                to.map_or(Ok(()), |to| stage_directory(&to, path.as_bytes()))?;
+                Piece::LookAt { path, object }
+            }
+            What::Implied => {
+                to.map_or(Ok(()), |to| stage_directory(&to, path.as_bytes()))?;
+                let content = Content::Directory { is_implied: true };
+                Piece::Done(Entry { path, mode: 0o755, mtime: (0, 0), uid: 0, gid: 0, content })
+            }
+        }))
+    }
+
+    /// An earlier attempt's entry, if both the object and its copy are as they were then.
+    fn reusable(&mut self, path: &RelativePath, object: &Object, to: Option<&Dir>) -> Result<Option<Entry>, Error> {
+        let Some(earlier) = self.leftover.find(path.as_bytes()) else { return Ok(None) };
+        let Content::File { size, seen: Some(Seen::Object { etag }), .. } = &earlier.content else {
+            return Ok(None);
+        };
+        if *size != object.size || Some(etag) != object.etag.as_ref() {
+            return Ok(None);
+        }
+        let is_there = match to {
+            None => true,
+            Some(to) => is_staged(to, path.as_bytes(), *size)?,
+        };
+        self.reused += u64::from(is_there);
+        Ok(is_there.then_some(earlier))
+    }
+}

@@ -1,0 +1,115 @@
+//! `preprocess` for a store: finds what would stop `import`, and leaves nothing there.
+//!
+//! It lists the target, reads what has the key of an entry, and writes and removes one small object, because only trying tells what credentials may do.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use object_store::PutMode;
+
+use super::content::Copier;
+use super::entry::Content;
+use super::error::Error;
+use super::fence::{self, TEMPORARY, is_reserved};
+use super::import::Existing;
+use super::manifest::{Reader, Totals};
+use super::object;
+use super::outcome::Outcome;
+use super::preprocess::{CANNOT, Known, REPORT};
+use super::progress::Progress;
+use super::quoted::Quoted;
+use super::send::difference;
+use super::settings::Settings;
+use super::store::fence::StoreFence;
+use super::store::{About, Object, Store, key};
+use super::tree::split;
+use super::workspace::{Problems, Stopped, Workspace};
+use super::{Console, clock};
+
+/// Largest object of S3, in bytes.
+const LARGEST: u64 = 5 << 40;
+
+/// Looks at the target.
+pub fn run(
+    store: &Store,
+    existing: Existing,
+    journal: &Known,
+    workspace: &Workspace,
+    totals: &Totals,
+    settings: &Settings,
+    console: &mut Console,
+) -> Result<Outcome, Stopped> {
+    StoreFence::look(store, settings.launch.as_ref())?;
+    let mut there: HashMap<String, Object> =
+        store.list()?.into_iter().map(|object| (object.key.clone(), object)).collect();
+    there.retain(|key, _| !is_record(key));
+    try_to_write(store, settings)?;
+    let mut problems = Problems::new(workspace, REPORT);
+    let mut progress = Progress::new(console.out, clock::now, totals.files);
+    let mut reader = Reader::open(&workspace.root)?;
+    let mut copier = Copier::default();
+    let (mut needed, mut present) = (0, 0);
+    while let Some(entry) = reader.next_entry()? {
+        progress.advance(u64::from(entry.is_file()));
+        let Some(key) = object::key(&entry) else { continue };
+        let path = entry.path.as_bytes();
+        let size = if let Content::File { size, .. } = entry.content { size } else { 0 };
+        if key.text.len() + store.location().prefix.len() + 1 > key::LONGEST {
+            problems.add(format!(
+                "the key of {} would have {} bytes and a store holds {}; shorten it at the source, or choose a shorter prefix",
+                Quoted(path),
+                key.text.len() + store.location().prefix.len() + 1,
+                key::LONGEST
+            ));
+        }
+        if size > LARGEST {
+            problems.add(format!("a store holds no object of {size} bytes like {}; leave it out", Quoted(path)));
+        }
+        if there.remove(&key.text).is_none() {
+            needed += size;
+            continue;
+        }
+        present += u64::from(entry.is_file());
+        match difference(store, &entry, &key, &mut copier, &settings.pace.throttle)? {
+            None if entry.is_file() && !journal.has(&entry.path) => {
+                if let Err(error) = existing.judge_equal(path) {
+                    problems.add(error.sentence());
+                }
+            }
+            None => {}
+            Some(_) if existing == Existing::Overwrite => needed += size,
+            Some(how) => problems
+                .add(format!("{} exists at the target and {how}; move it away or choose another target", Quoted(path))),
+        }
+    }
+    progress.finish();
+    if let Some(stopped) = problems.into_error(CANNOT) {
+        return Err(stopped);
+    }
+    Ok(Outcome {
+        counts: BTreeMap::from([
+            ("files", totals.files),
+            ("neededBytes", needed),
+            ("alreadyThere", present),
+            ("foreign", there.len() as u64),
+        ]),
+        ..Outcome::said(format!(
+            "the target can take all {} entries: {needed} bytes are needed, and the credentials may list, write and remove there",
+            totals.entries
+        ))
+    })
+}
+
+/// Whether a key is a record or a leftover of a relocation.
+#[must_use]
+pub fn is_record(key: &str) -> bool {
+    let name = split(key.as_bytes()).1;
+    is_reserved(name) && name != fence::DIRECTORY.as_bytes()
+}
+
+/// Writes an object and removes it. One that a killed attempt left is replaced.
+fn try_to_write(store: &Store, settings: &Settings) -> Result<(), Error> {
+    let name = format!("{TEMPORARY}{}-try", fence::key(settings.launch.as_ref()));
+    store.put(&name, Bytes::new(), &About::new(), PutMode::Overwrite)?;
+    store.remove(&name)
+}

@@ -1,0 +1,328 @@
+//! What this relocation has written, or was about to write, at the target: `import.journal.jsonl` in the workspace.
+//!
+//! ```text
+//! {"format":"relocation-journal/1","sequence":"…","target":"s3://bucket/prefix"}
+//! {"file":"acme/a","ino":7}        about to get its name; it has this inode
+//! {"again":"acme/a2","of":"acme/a"} about to become a further name of that file
+//! {"object":"acme/b"}              about to be sent
+//! {"sent":"acme/b","etag":"…"}     is there, with this ETag
+//! {"link":"acme/c"}                a symbolic link, about to be made
+//! {"directory":"acme"}             about to be made
+//! {"replaces":"acme/d"}            somebody's file or object, about to be replaced
+//! ```
+//!
+//! **Invariant: a line before the name.** The line is on the disk before a file or object can show under its name, so what shows and has no line is somebody else's.
+//! Directories and links hold no data and are not waited for: their lines are with the kernel before they are made, and on the disk with the next file.
+//!
+//! A last line that is not whole is dropped; lines are only ever added.
+//! A retry has a workspace of its own and sees the old one, so it starts with the lines of the relocation that it starts over.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Digest, RelativePath};
+use super::error::{At, Error, Side};
+use super::tree::Dir;
+
+/// Its name in the workspace.
+pub const NAME: &[u8] = b"import.journal.jsonl";
+const FORMAT: &str = "relocation-journal/1";
+/// Where a retry finds the workspace of the relocation that it starts over.
+const EARLIER: &str = "/relocation-source";
+
+/// The workspace of the relocation that this one starts over, if there is one.
+#[must_use]
+pub fn earlier() -> Option<Dir> {
+    Dir::open_root(Path::new(EARLIER), Side::Workspace).ok()
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub enum Line {
+    /// A file is about to get its name.
+    File {
+        /// Its path.
+        file: RelativePath,
+        /// The inode that it has already.
+        ino: u64,
+    },
+    /// A file is about to get a further name.
+    Again {
+        /// The further name.
+        again: RelativePath,
+        /// The first one.
+        of: RelativePath,
+    },
+    /// An object is about to be sent.
+    Object {
+        /// Its path.
+        object: RelativePath,
+    },
+    /// An object is there.
+    Sent {
+        /// Its path.
+        sent: RelativePath,
+        /// What the store calls this content.
+        etag: String,
+    },
+    /// A symbolic link is about to be made.
+    Link {
+        /// Its path.
+        link: RelativePath,
+    },
+    /// A directory is about to be made.
+    Directory {
+        /// Its path.
+        directory: RelativePath,
+    },
+    /// Something that is not ours is about to be replaced, so it cannot be undone.
+    Replaces {
+        /// Its path.
+        replaces: RelativePath,
+    },
+}
+
+impl Line {
+    /// The path it is about.
+    #[must_use]
+    pub fn path(&self) -> &RelativePath {
+        match self {
+            Self::File { file: path, .. }
+            | Self::Again { again: path, .. }
+            | Self::Object { object: path }
+            | Self::Sent { sent: path, .. }
+            | Self::Link { link: path }
+            | Self::Directory { directory: path }
+            | Self::Replaces { replaces: path } => path,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Header {
+    format: String,
+    sequence: String,
+    target: String,
+}
+
+/// What earlier attempts had to do with a path. The last line of each kind counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The inode of a file.
+    pub ino: Option<u64>,
+    /// The `ETag` of an object that is there.
+    pub etag: Option<String>,
+    /// Whether somebody's file or object was there before.
+    pub replaces: bool,
+}
+
+/// The journal, open for adding.
+#[derive(Debug)]
+pub struct Journal {
+    out: Mutex<Out>,
+    known: HashMap<[u8; 16], Known>,
+}
+
+#[derive(Debug)]
+struct Out {
+    file: BufWriter<File>,
+    added: u64,
+    synced: u64,
+}
+
+/// A place in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
+
+impl Journal {
+    /// Opens the journal of a relocation (and its retries) and a target, or starts one with the lines of an `earlier` workspace.
+    #[allow(clippy::missing_panics_doc)] // it cannot
+    pub fn open(workspace: &Dir, sequence: &str, target: &str, earlier: Option<Dir>) -> Result<Self, Error> {
+        let header = Header { format: FORMAT.to_owned(), sequence: sequence.to_owned(), target: target.to_owned() };
+        let mut known: HashMap<[u8; 16], Known> = HashMap::new();
+        let mut learn = |line: &Line| {
+            let known = known.entry(short(line.path())).or_default();
+            match line {
+                Line::File { ino, .. } => known.ino = Some(*ino),
+                Line::Sent { etag, .. } => known.etag = Some(etag.clone()),
+                Line::Object { .. } => known.etag = None,
+                Line::Replaces { .. } => known.replaces = true,
+                Line::Again { .. } | Line::Link { .. } | Line::Directory { .. } => {}
+            }
+        };
+        let kept = read(workspace, &header, Access::Write, |line| learn(&line))?;
+        let mut carried = Vec::new();
+        if kept.is_none()
+            && let Some(earlier) = earlier
+        {
+            read(&earlier, &header, Access::Read, |line| {
+                learn(&line);
+                carried.push(line);
+            })?;
+        }
+        let at = |file: std::io::Result<()>| file.at("write", Side::Workspace, NAME);
+        let file = if let Some((mut file, end)) = kept {
+            at(file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)).map(drop)))?;
+            file
+        } else {
+            workspace.remove_file(NAME).at("replace", Side::Workspace, NAME)?;
+            let mut file = File::from(workspace.create_file(NAME).at("create", Side::Workspace, NAME)?);
+            let mut line = serde_json::to_vec(&header).expect("text always serialises");
+            line.push(b'\n');
+            at(file.write_all(&line).and_then(|()| file.sync_data()))?;
+            rustix::fs::fsync(workspace).at("write", Side::Workspace, NAME)?;
+            file
+        };
+        let journal = Self { out: Mutex::new(Out { file: BufWriter::new(file), added: 0, synced: 0 }), known };
+        let mut last = None;
+        for line in &carried {
+            last = Some(journal.add(line)?);
+        }
+        last.map_or(Ok(()), |place| journal.sync(place))?;
+        Ok(journal)
+    }
+
+    /// What earlier attempts had to do with a path; nothing if it is not ours.
+    #[must_use]
+    pub fn known(&self, path: &RelativePath) -> Option<&Known> {
+        self.known.get(&short(path))
+    }
+
+    /// Adds a line, which is not on the disk yet.
+    pub fn add(&self, line: &Line) -> Result<Place, Error> {
+        let mut out = self.lock();
+        let written = serde_json::to_writer(&mut out.file, line).map_err(std::io::Error::from);
+        written.and_then(|()| out.file.write_all(b"\n")).at("write", Side::Workspace, NAME)?;
+        out.added += 1;
+        Ok(Place(out.added))
+    }
+
+    /// Hands all lines to the kernel, so that they survive this process.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.lock().file.flush().at("write", Side::Workspace, NAME)
+    }
+
+    /// Returns when the line at `place`, and all before it, are on the disk. Lines of others go along.
+    pub fn sync(&self, place: Place) -> Result<(), Error> {
+        let mut out = self.lock();
+        if out.synced >= place.0 {
+            return Ok(());
+        }
+        let flushed = out.file.flush();
+        flushed.and_then(|()| out.file.get_ref().sync_data()).at("write", Side::Workspace, NAME)?;
+        out.synced = out.added;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads all lines that are whole, if there is the journal of this relocation and target, and says whether there is.
+pub fn read_all(workspace: &Dir, sequence: &str, target: &str, each: impl FnMut(Line)) -> Result<bool, Error> {
+    let header = Header { format: FORMAT.to_owned(), sequence: sequence.to_owned(), target: target.to_owned() };
+    Ok(read(workspace, &header, Access::Read, each)?.is_some())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// The file and where its last whole line ends.
+fn read(
+    workspace: &Dir,
+    header: &Header,
+    access: Access,
+    mut each: impl FnMut(Line),
+) -> Result<Option<(File, u64)>, Error> {
+    let opened = match access {
+        Access::Read => workspace.open_file(NAME),
+        Access::Write => workspace.open_file_to_write(NAME),
+    };
+    let file = match opened {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(errno).at("open", Side::Workspace, NAME),
+    };
+    let mut input = BufReader::new(file);
+    let mut line = Vec::new();
+    let mut end = 0;
+    loop {
+        line.clear();
+        let length = input.read_until(b'\n', &mut line).at("read", Side::Workspace, NAME)? as u64;
+        if line.pop() != Some(b'\n') {
+            break;
+        }
+        if end == 0 {
+            if serde_json::from_slice::<Header>(&line).ok().as_ref() != Some(header) {
+                return Ok(None);
+            }
+        } else {
+            let Ok(line) = serde_json::from_slice(&line) else { break };
+            each(line);
+        }
+        end += length;
+    }
+    Ok((end > 0).then(|| (input.into_inner(), end)))
+}
+
+fn short(path: &RelativePath) -> [u8; 16] {
+    let digest = Digest::of(path.as_bytes());
+    let (half, _) = digest.as_bytes().split_at(16);
+    half.try_into().expect("half of 32 bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelativePath {
+        text.as_bytes().to_vec().try_into().unwrap()
+    }
+
+    #[test]
+    fn what_was_added_is_known_to_the_next_attempt_and_half_a_line_is_not() {
+        let temporary = tempfile::tempdir().unwrap();
+        let workspace = Dir::open_root(temporary.path(), Side::Workspace).unwrap();
+        let journal = Journal::open(&workspace, "u", "t", None).unwrap();
+        journal.add(&Line::File { file: path("a"), ino: 7 }).unwrap();
+        journal.add(&Line::Object { object: path("b") }).unwrap();
+        let place = journal.add(&Line::Sent { sent: path("b"), etag: "e".to_owned() }).unwrap();
+        journal.sync(place).unwrap();
+        drop(journal);
+        let file = temporary.path().join("import.journal.jsonl");
+        let whole = std::fs::read(&file).unwrap();
+        std::fs::write(&file, [&whole[..], b"{\"object\":\"c"].concat()).unwrap();
+        let journal = Journal::open(&workspace, "u", "t", None).unwrap();
+        assert_eq!(journal.known(&path("a")).unwrap().ino, Some(7));
+        assert_eq!(journal.known(&path("b")).unwrap().etag.as_deref(), Some("e"));
+        assert_eq!(journal.known(&path("c")), None);
+        drop(journal);
+        assert_eq!(std::fs::read(&file).unwrap(), whole);
+        let journal = Journal::open(&workspace, "u", "elsewhere", None).unwrap();
+        assert_eq!(journal.known(&path("a")), None, "another target is another journal");
+    }
+
+    #[test]
+    fn a_retry_knows_what_the_relocation_before_it_wrote() {
+        let (before, after) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let open = |path: &Path| Dir::open_root(path, Side::Workspace).unwrap();
+        let journal = Journal::open(&open(before.path()), "u", "t", None).unwrap();
+        let place = journal.add(&Line::File { file: path("a"), ino: 7 }).unwrap();
+        journal.sync(place).unwrap();
+        for earlier in [Some(open(before.path())), None] {
+            let journal = Journal::open(&open(after.path()), "u", "t", earlier).unwrap();
+            assert_eq!(journal.known(&path("a")).unwrap().ino, Some(7));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Where `import` takes a file's bytes from: the staged copy, or the source itself where nothing was staged.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::content::read_at;
+use super::end::End;
+use super::entry::{Content, Entry, Seen};
+use super::error::{At, Error, Side};
+use super::manifest::Staging;
+use super::pace::Throttle;
+use super::store::fault::Fault;
+use super::store::key::encode;
+use super::store::{Reading, Store};
+use super::tree::{Cursor, Dir, Facts, split};
+use super::workspace::Workspace;
+
+/// Gives the place of each file, in order.
+#[derive(Debug)]
+pub enum Origin {
+    /// A tree.
+    Tree(Cursor, Copied),
+    /// Objects.
+    Store(Store),
+}
+
+/// Whether a tree is our own copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copied {
+    /// The staged copy, which is ours alone.
+    Staged,
+    /// The source, which others may write to.
+    Source,
+}
+
+/// Where one file is.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In a directory.
+    Dir(Dir, Copied),
+    /// At a store.
+    Store(Store),
+}
+
+/// One file that is being read.
+pub enum Opened {
+    /// A file, and how far it has been read.
+    File {
+        /// The file.
+        fd: OwnedFd,
+        /// Its facts when it was opened.
+        facts: Facts,
+        /// Which tree it belongs to.
+        side: Side,
+    },
+    /// An object.
+    Object(Box<Reading>),
+}
+
+impl Origin {
+    /// Opens what the manifest says to import from.
+    pub fn open(staging: Staging, source: Option<&End>, workspace: &Workspace) -> Result<Self, Error> {
+        match (staging, source) {
+            (Staging::Copy, _) => Ok(Self::Tree(Cursor::new(workspace.data()?), Copied::Staged)),
+            (Staging::None, None) => Err(Error::Staging(
+                "nothing was staged (upload --staging=none), so this step needs the same --source as upload",
+            )),
+            (Staging::None, Some(End::Tree(path))) => Self::open_tree(path),
+            (Staging::None, Some(End::Store(location))) => Ok(Self::Store(Store::open(location, Side::Source)?)),
+        }
+    }
+
+    fn open_tree(path: &Path) -> Result<Self, Error> {
+        Ok(Self::Tree(Cursor::new(Dir::open_root(path, Side::Source)?), Copied::Source))
+    }
+
+    /// Where the file at `path` is. Paths come in order.
+    pub fn place(&mut self, path: &[u8]) -> Result<Place, Error> {
+        match self {
+            Self::Store(store) => Ok(Place::Store(store.clone())),
+            Self::Tree(cursor, copied) => match cursor.parent(path) {
+                Ok(dir) => Ok(Place::Dir(dir, *copied)),
+                Err(Error::Access { path, source, .. }) if is_gone(&source) => Err(copied.differs(&path, "is missing")),
+                Err(error) => Err(error),
+            },
+        }
+    }
+}
+
+impl Copied {
+    /// The error for a file that is not what the manifest says. What is ours alone does not heal; nor does a source that has moved on.
+    #[must_use]
+    pub fn differs(self, path: &[u8], problem: &'static str) -> Error {
+        match self {
+            Self::Staged => Error::StageDiffers { path: path.to_vec(), problem },
+            Self::Source => Error::SourceDiffers { path: path.to_vec(), problem },
+        }
+    }
+}
+
+impl Place {
+    /// The error for a file that is not what the manifest says.
+    #[must_use]
+    pub fn differs(&self, path: &[u8], problem: &'static str) -> Error {
+        match self {
+            Self::Dir(_, copied) => copied.differs(path, problem),
+            Self::Store(_) => Copied::Source.differs(path, problem),
+        }
+    }
+
+    /// Opens the file of an entry, which must look as the manifest says.
+    pub fn open(&self, entry: &Entry) -> Result<Opened, Error> {
+        let path = entry.path.as_bytes();
+        let Content::File { size, seen, .. } = &entry.content else { unreachable!("only files are opened") };
+        match self {
+            Self::Dir(dir, copied) => {
+                let fd = match dir.open_file(split(path).1) {
+                    Err(Errno::NOENT) => return Err(copied.differs(path, "is missing")),
+                    Err(Errno::LOOP | Errno::STALE) => return Err(copied.differs(path, "is no file")),
+                    other => other.at("open", dir.side, path)?,
+                };
+                let facts = Facts::of(&fd).at("look at", dir.side, path)?;
+                if facts.size != *size {
+                    return Err(copied.differs(path, "has another size than the manifest says"));
+                }
+                Ok(Opened::File { fd, facts, side: dir.side })
+            }
+            Self::Store(store) => {
+                let etag = match seen {
+                    Some(Seen::Object { etag }) => Some(etag.as_str()),
+                    Some(Seen::Inode { .. }) | None => None,
+                };
+                match store.read(&encode(path).text, etag) {
+                    Ok(reading) if reading.object.size != *size => {
+                        Err(self.differs(path, "has another size than the manifest says"))
+                    }
+                    Ok(reading) => Ok(Opened::Object(Box::new(reading))),
+                    Err(Error::Store { fault: Fault::Missing, .. }) => Err(self.differs(path, "is missing")),
+                    Err(Error::Store { fault: Fault::Changed, .. }) => Err(self.differs(path, "has changed")),
+                    Err(error) => Err(error),
+                }
+            }
+        }
+    }
+}
+
+impl Opened {
+    /// The next bytes from `offset` on, which is where the last ones ended. Nothing beyond the size it was opened with.
+    pub fn fill(&mut self, path: &[u8], offset: u64, buffer: &mut [u8], throttle: &Throttle) -> Result<usize, Error> {
+        let read = match self {
+            Self::File { fd, facts, side } => {
+                let left = usize::try_from(facts.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+                let want = left.min(buffer.len());
+                if want == 0 { 0 } else { read_at(fd, &mut buffer[..want], offset).at("read", *side, path)? }
+            }
+            Self::Object(reading) => reading.fill(buffer).map_err(|fault| reading.failed(path, fault))?,
+        };
+        throttle.pass(read);
+        Ok(read)
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
+}

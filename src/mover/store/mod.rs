@@ -1,0 +1,388 @@
+//! A part of an object store, as the porter sees it: keys below a prefix, whole objects, and no waiting of its own.
+//!
+//! The library is asynchronous and the porter is a few threads; each call here blocks its thread until the store has answered.
+//!
+//! **Invariant: an object shows only when it is complete.** Small ones are one request; larger ones are parts that show when the upload is completed,
+//! and before that the caller has compared the digest of what was sent.
+//!
+//! **Invariant: memory is bounded.** What is on its way to a store takes at most [`BUDGET`], or two parts where parts must be larger than that.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug, Formatter};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use object_store::path::Path as ObjectPath;
+use object_store::{
+    Attribute, Attributes, GetOptions, GetResult, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
+    PutPayload,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::end::Location;
+use super::error::{Error, Side};
+use super::tree::Time;
+
+pub mod fault;
+pub mod fence;
+pub mod key;
+pub mod leftovers;
+pub mod open;
+
+use fault::Fault;
+
+/// Bytes on their way to a store at the same time.
+const BUDGET: u64 = 24 << 20;
+/// Size of a part: the least that S3 takes, so that little is in memory.
+const PART: u64 = 5 << 20;
+/// Most parts of an object. S3 takes 10,000.
+const PARTS: u64 = 9_990;
+/// Parts of one object on their way at the same time.
+const PARTS_AT_ONCE: usize = 4;
+
+/// A prefix of a bucket.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+    /// Which end it is.
+    pub side: Side,
+}
+
+struct Shared {
+    runtime: Runtime,
+    opened: open::Opened,
+    location: Location,
+    budget: Arc<Semaphore>,
+}
+
+impl Debug for Store {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.side, self.shared.location)
+    }
+}
+
+/// One object of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its key below the prefix.
+    pub key: String,
+    /// Its length.
+    pub size: u64,
+    /// When it was written.
+    pub modified: Time,
+    /// What changes with its content.
+    pub etag: Option<String>,
+}
+
+/// What is said about an object beside its bytes: `content-type` and the like by their header, other metadata as `meta-NAME`.
+pub type About = BTreeMap<String, String>;
+
+/// An object that is being read.
+pub struct Reading {
+    store: Store,
+    stream: BoxStream<'static, object_store::Result<Bytes>>,
+    ahead: Bytes,
+    /// What the listing would say.
+    pub object: Object,
+    /// What is said about it.
+    pub about: About,
+}
+
+/// Whether an object may be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Refuse where one is.
+    Never,
+    /// Replace what is there.
+    Whatever,
+}
+
+impl Store {
+    /// Opens it. Nothing is sent.
+    #[allow(clippy::missing_panics_doc)] // it cannot
+    pub fn open(location: &Location, side: Side) -> Result<Self, Error> {
+        let opened = open::open(location, side, std::env::vars_os())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(|source| Error::access("start threads for", side, b".", source))?;
+        let budget = Arc::new(Semaphore::new(usize::try_from(BUDGET >> 10).expect("a small number")));
+        Ok(Self { shared: Arc::new(Shared { runtime, opened, location: location.clone(), budget }), side })
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn location(&self) -> &Location {
+        &self.shared.location
+    }
+
+    /// Everything below the prefix, in the order of the keys.
+    pub fn list(&self) -> Result<Vec<Object>, Error> {
+        let prefix = (!self.shared.location.prefix.is_empty()).then(|| self.path("")).transpose()?;
+        let mut stream = self.shared.opened.objects.list(prefix.as_ref());
+        let mut objects = Vec::new();
+        while let Some(meta) = self.wait(stream.next()) {
+            let meta = meta.map_err(|error| match Fault::of(&error) {
+                Fault::Missing => self.failed("list", "", Fault::NoBucket),
+                fault => self.failed("list", "", fault),
+            })?;
+            objects.push(self.object(&meta));
+        }
+        objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        Ok(objects)
+    }
+
+    /// Opens an object for reading; with an `etag`, only if it still has that one.
+    pub fn read(&self, key: &str, etag: Option<&str>) -> Result<Reading, Error> {
+        let options = GetOptions { if_match: etag.map(str::to_owned), ..GetOptions::default() };
+        let got = self.get("read", key, options)?;
+        let (object, about) = (self.object(&got.meta), about(&got.attributes));
+        Ok(Reading { store: self.clone(), stream: got.into_stream(), ahead: Bytes::new(), object, about })
+    }
+
+    /// What is said about an object, if it is there.
+    pub fn look(&self, key: &str) -> Result<Option<(Object, About)>, Error> {
+        match self.get("look at", key, GetOptions { head: true, ..GetOptions::default() }) {
+            Ok(got) => Ok(Some((self.object(&got.meta), about(&got.attributes)))),
+            Err(Error::Store { fault: Fault::Missing, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes a small object at once and says its new `ETag`.
+    pub fn put(&self, key: &str, bytes: Bytes, about: &About, mode: PutMode) -> Result<Option<String>, Error> {
+        let options = PutOptions { mode, attributes: attributes(about), ..PutOptions::default() };
+        let path = self.path(key)?;
+        let put = self.wait(self.shared.opened.objects.put_opts(&path, PutPayload::from_bytes(bytes), options));
+        put.map(|put| put.e_tag).map_err(|error| self.failed("write", key, Fault::of(&error)))
+    }
+
+    /// Writes an object of `size` bytes that `fill` gives one buffer after the other, and shows it only if `check` agrees at the end.
+    #[allow(clippy::missing_panics_doc)] // it cannot
+    pub fn write(
+        &self,
+        key: &str,
+        size: u64,
+        about: &About,
+        replace: Replace,
+        mut fill: impl FnMut(&mut [u8]) -> Result<usize, Error>,
+        check: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<Option<String>, Error> {
+        let part = part_size(size);
+        let mut next = || {
+            // Before the memory is taken: whoever waits holds nothing.
+            let units = u32::try_from((part.min(size.max(1)) >> 10).clamp(1, BUDGET >> 11)).expect("clamped");
+            let room =
+                self.wait(self.shared.budget.clone().acquire_many_owned(units)).expect("the budget is never closed");
+            let mut buffer = vec![0; usize::try_from(part.min(size.max(1))).expect("a part fits into memory")];
+            let mut filled = 0;
+            while filled < buffer.len() {
+                match fill(&mut buffer[filled..])? {
+                    0 => break,
+                    more => filled += more,
+                }
+            }
+            buffer.truncate(filled);
+            Ok::<_, Error>((Bytes::from(buffer), room))
+        };
+        if size <= part {
+            let (bytes, _room) = next()?;
+            check()?;
+            let mode = match replace {
+                Replace::Never => PutMode::Create,
+                Replace::Whatever => PutMode::Overwrite,
+            };
+            return self.put(key, bytes, about, mode);
+        }
+        let path = self.path(key)?;
+        let failed = |error: object_store::Error| self.failed("write", key, Fault::of(&error));
+        let options = PutMultipartOptions { attributes: attributes(about), ..PutMultipartOptions::default() };
+        let id = self.wait(self.shared.opened.parts.create_multipart_opts(&path, options)).map_err(failed)?;
+        let send_all = || {
+            // Dropped, it ends what is under way, so that nothing is sent to an upload that is over.
+            let mut under_way = JoinSet::new();
+            let mut done = BTreeMap::new();
+            let mut left = size;
+            let mut number = 0;
+            while left > 0 {
+                let (bytes, room) = next()?;
+                left = left.saturating_sub(bytes.len() as u64);
+                // The source ended early: the check will say so.
+                if bytes.is_empty() {
+                    break;
+                }
+                let (parts, path, id) = (self.shared.opened.parts.clone(), path.clone(), id.clone());
+                let send = async move {
+                    let put = parts.put_part(&path, &id, number, PutPayload::from_bytes(bytes)).await;
+                    drop(room);
+                    put.map(|part| (number, part))
+                };
+                under_way.spawn_on(send, self.shared.runtime.handle());
+                number += 1;
+                if under_way.len() == PARTS_AT_ONCE {
+                    done.extend(self.join(&mut under_way).transpose().map_err(failed)?);
+                }
+            }
+            while let Some(part) = self.join(&mut under_way) {
+                done.extend([part.map_err(failed)?]);
+            }
+            check()?;
+            // The request that completes an upload replaces what is there, so this is looked at as late as can be.
+            if replace == Replace::Never && self.look(key)?.is_some() {
+                return Err(self.failed("write", key, Fault::Exists));
+            }
+            let put = self
+                .wait(self.shared.opened.parts.complete_multipart(&path, &id, done.into_values().collect()))
+                .map_err(failed)?;
+            Ok(put.e_tag)
+        };
+        let sent = send_all();
+        if sent.is_err() {
+            // The next attempt does it if this fails.
+            let _ = self.wait(self.shared.opened.parts.abort_multipart(&path, &id));
+        }
+        sent
+    }
+
+    /// Removes an object; one that is not there is removed already.
+    pub fn remove(&self, key: &str) -> Result<(), Error> {
+        use object_store::ObjectStoreExt as _;
+        let path = self.path(key)?;
+        match self.wait(self.shared.opened.objects.delete(&path)).map_err(|error| Fault::of(&error)) {
+            Ok(()) | Err(Fault::Missing) => Ok(()),
+            Err(fault) => Err(self.failed("remove", key, fault)),
+        }
+    }
+
+    /// An error of this store.
+    #[must_use]
+    pub fn failed(&self, action: &'static str, key: &str, fault: Fault) -> Error {
+        let path = if key.is_empty() { ".".to_owned() } else { key.to_owned() };
+        Error::Store {
+            action,
+            side: self.side,
+            store: self.shared.location.to_string().into(),
+            path: path.into_bytes(),
+            fault,
+        }
+    }
+
+    fn get(&self, action: &'static str, key: &str, options: GetOptions) -> Result<GetResult, Error> {
+        let path = self.path(key)?;
+        let got = self.wait(self.shared.opened.objects.get_opts(&path, options));
+        got.map_err(|error| self.failed(action, key, Fault::of(&error)))
+    }
+
+    fn join<T: 'static>(&self, under_way: &mut JoinSet<T>) -> Option<T> {
+        let ended = self.wait(under_way.join_next())?;
+        Some(ended.expect("a request neither panics nor is cancelled"))
+    }
+
+    fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.shared.runtime.block_on(future)
+    }
+
+    /// The whole key, for the library. It keeps a key as it is or refuses it.
+    fn path(&self, key: &str) -> Result<ObjectPath, Error> {
+        let prefix = &self.shared.location.prefix;
+        let whole = match (prefix.is_empty(), key.is_empty()) {
+            (true, _) => key.to_owned(),
+            (false, true) => prefix.clone(),
+            (false, false) => format!("{prefix}/{key}"),
+        };
+        ObjectPath::parse(&whole).map_err(|_| self.failed("name", key, Fault::Key))
+    }
+
+    fn object(&self, meta: &ObjectMeta) -> Object {
+        let whole = meta.location.as_ref();
+        let prefix = &self.shared.location.prefix;
+        let key = if prefix.is_empty() { Some(whole) } else { whole.strip_prefix(prefix.as_str()) };
+        let key = key.unwrap_or(whole).trim_start_matches('/').to_owned();
+        let modified = (meta.last_modified.timestamp(), meta.last_modified.timestamp_subsec_nanos());
+        // Some servers have none for what they found in their folder.
+        let etag = meta.e_tag.clone().filter(|etag| !etag.trim_matches('"').is_empty());
+        Object { key, size: meta.size, modified, etag }
+    }
+}
+
+impl Reading {
+    /// The next bytes, into the front of `buffer`; none at the end.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
+        while self.ahead.is_empty() {
+            match self.store.shared.runtime.block_on(self.stream.next()) {
+                Some(Ok(bytes)) => self.ahead = bytes,
+                Some(Err(error)) => return Err(Fault::of(&error)),
+                None => return Ok(0),
+            }
+        }
+        let taken = self.ahead.split_to(self.ahead.len().min(buffer.len()));
+        buffer[..taken.len()].copy_from_slice(&taken);
+        Ok(taken.len())
+    }
+
+    /// The error for reading that failed.
+    #[must_use]
+    pub fn failed(&self, path: &[u8], fault: Fault) -> Error {
+        let store = self.store.shared.location.to_string().into();
+        Error::Store { action: "read", side: self.store.side, store, path: path.to_vec(), fault }
+    }
+}
+
+/// The size of parts for an object of `size` bytes.
+fn part_size(size: u64) -> u64 {
+    size.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART)
+}
+
+fn about(attributes: &Attributes) -> About {
+    let header = |attribute: &Attribute| {
+        Some(match attribute {
+            Attribute::ContentDisposition => "content-disposition".to_owned(),
+            Attribute::ContentEncoding => "content-encoding".to_owned(),
+            Attribute::ContentLanguage => "content-language".to_owned(),
+            Attribute::ContentType => "content-type".to_owned(),
+            Attribute::CacheControl => "cache-control".to_owned(),
+            Attribute::Metadata(name) => format!("meta-{name}"),
+            // Where it lies is the target's business.
+            _ => return None,
+        })
+    };
+    attributes.iter().filter_map(|(attribute, value)| Some((header(attribute)?, value.as_ref().to_owned()))).collect()
+}
+
+fn attributes(about: &About) -> Attributes {
+    let attribute = |name: &str| {
+        Some(match name {
+            "content-disposition" => Attribute::ContentDisposition,
+            "content-encoding" => Attribute::ContentEncoding,
+            "content-language" => Attribute::ContentLanguage,
+            "content-type" => Attribute::ContentType,
+            "cache-control" => Attribute::CacheControl,
+            _ => Attribute::Metadata(name.strip_prefix("meta-")?.to_owned().into()),
+        })
+    };
+    about.iter().filter_map(|(name, value)| Some((attribute(name)?, value.clone()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_fits_into_the_parts_that_a_store_takes() {
+        for size in [0, 1, PART, PART + 1, 49 << 30, 100 << 30, 5 << 40] {
+            let part = part_size(size);
+            assert!(part >= PART && size.div_ceil(part) <= 10_000, "{size}");
+        }
+        assert_eq!(part_size(1 << 30), PART);
+    }
+
+    #[test]
+    fn what_is_said_about_an_object_comes_back() {
+        let said: About = [("content-type", "text/plain"), ("meta-colour", "red"), ("cache-control", "no-store")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        assert_eq!(about(&attributes(&said)), said);
+    }
+}

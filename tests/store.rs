@@ -1,0 +1,19 @@
+//! The porter between volumes and a real S3 server (`VERSITYGW`, default `versitygw`), judged by the server's own folder, by `sha256sum` and by curl.
+
+#![allow(clippy::unwrap_used, missing_docs)] // a test that cannot go on says where
+
+#[path = "mover/bench.rs"]
+#[allow(dead_code)] // what only the other tests of the mover need
+mod bench;
+#[path = "store/faults.rs"]
+mod faults;
+#[path = "store/kills.rs"]
+mod kills;
+#[path = "store/moves.rs"]
+mod moves;
+#[path = "store/server.rs"]
+mod server;
+#[path = "store/undo.rs"]
+mod undo;
+#[path = "store/work.rs"]
+mod work;

@@ -1,0 +1,162 @@
+//! Killed at any instruction, started again, the same end; and nothing that was moved is moved again.
+//!
+//! `RELOCATION_MOVER_KILLS` is the number of rounds for each direction (default 3); each round kills every step up to three times.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::moves::fill;
+use crate::work::{Work, noise};
+
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit.max(1)
+    }
+}
+
+fn run_and_kill(mut command: Command, delay: Duration) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while start.elapsed() < delay && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+fn rounds() -> u64 {
+    std::env::var("RELOCATION_MOVER_KILLS").map_or(3, |text| text.parse().unwrap())
+}
+
+fn add_files(work: &Work) {
+    let in_store = work.source.starts_with("s3://");
+    let root = if in_store { work.bench.path("more") } else { work.source_folder() };
+    for number in 0..120_u64 {
+        let path = root.join(format!("many/{}/{number}", number % 5));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, noise(usize::try_from(number * 97 % 30_000).unwrap(), number)).unwrap();
+    }
+    if in_store {
+        work.server.put_tree("source/data", &root);
+    }
+}
+
+fn check(mut work: Work) {
+    const STEPS: [&str; 5] = ["upload", "preprocess", "validate", "import", "postprocess"];
+    fill(&work);
+    add_files(&work);
+    let mut times = Vec::new();
+    for step in STEPS {
+        let start = Instant::now();
+        work.run_all(&[step]);
+        times.push(start.elapsed());
+    }
+    let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
+    for round in 0..rounds() {
+        work.bench.token += 1;
+        fs::remove_dir_all(work.bench.path("workspace")).unwrap();
+        fs::create_dir(work.bench.path("workspace")).unwrap();
+        let target = work.target_folder();
+        fs::remove_dir_all(&target).unwrap();
+        if work.target.starts_with('/') {
+            fs::create_dir(&target).unwrap();
+        } else if !work.target.contains("prefix") {
+            // The bucket itself went.
+            work.server.make_bucket("target");
+        }
+        for (step, time) in STEPS.into_iter().zip(&times) {
+            for _ in 0..=chance.below(3) {
+                let delay = chance.below(u64::try_from(time.as_micros()).unwrap());
+                run_and_kill(work.command(step), Duration::from_micros(delay));
+            }
+            work.bench.token += 1;
+            let done = work.run(step);
+            assert_eq!(done.code, Some(0), "round {round}: {step}: {done:?}");
+            assert!(step != "validate" || done.verdict() == "VALID", "round {round}: {done:?}");
+            assert!(step != "postprocess" || done.count("extra") == 0, "round {round}: {done:?}");
+        }
+        work.assert_same_files();
+    }
+}
+
+#[test]
+fn killed_at_random_moments_a_tree_arrives_in_a_bucket() {
+    check(Work::to_store("none"));
+}
+
+#[test]
+fn killed_at_random_moments_a_staged_tree_arrives_in_a_bucket() {
+    check(Work::to_store("copy"));
+}
+
+#[test]
+fn killed_at_random_moments_a_bucket_arrives_in_a_tree() {
+    check(Work::from_store("none"));
+}
+
+#[test]
+fn killed_at_random_moments_a_bucket_arrives_in_a_bucket() {
+    check(Work::between_stores("none"));
+}
+
+#[test]
+fn what_a_killed_import_had_sent_is_not_sent_again() {
+    let work = Work::to_store("none");
+    add_files(&work);
+    work.run_all(&["upload"]);
+    let mut command = work.command("import");
+    // Slow enough to be killed in the middle.
+    command.args(["--bandwidth", "1M", "--concurrency", "2"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let start = Instant::now();
+    while work.server.requests("PUT", "/target/some/prefix/many/") < 20 {
+        assert!(start.elapsed() < Duration::from_mins(1), "nothing is sent");
+        assert!(child.try_wait().unwrap().is_none(), "it is over too soon");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let done = work.run_all(&["import"]);
+    let before = done.count("alreadyThere");
+    assert!(before >= 10 && before + done.count("written") == 120, "{done:?}");
+    // Counted at the server: what was on its way when it was killed may have been sent twice, and nothing else.
+    let files = work.server.requests("PUT", "/target/some/prefix/many/") - directories(&work);
+    assert!(files <= 120 + 2, "{files} requests for 120 files");
+    work.run_all(&["postprocess"]);
+    work.assert_same_files();
+}
+
+fn directories(work: &Work) -> usize {
+    work.server
+        .keys("target")
+        .iter()
+        .filter(|key| key.starts_with("some/prefix/many/") && key.ends_with("/.relocation-directory"))
+        .count()
+}
+
+#[test]
+fn parts_of_a_killed_upload_are_removed_and_those_of_others_are_not() {
+    let work = Work::to_store("none");
+    fs::write(work.source_folder().join("parts"), noise(40 << 20, 5)).unwrap();
+    work.run_all(&["upload"]);
+    let mut command = work.command("import");
+    command.args(["--bandwidth", "20M"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let start = Instant::now();
+    while work.server.unfinished("target").is_empty() {
+        assert!(start.elapsed() < Duration::from_mins(1), "no upload is started");
+        assert!(child.try_wait().unwrap().is_none(), "it is over too soon");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(work.server.unfinished("target"), ["some/prefix/parts"]);
+    assert_eq!(work.server.curl(&["-X", "POST"], "target/some/prefix/theirs?uploads=").0, 200);
+    let done = work.run_all(&["import"]);
+    assert_eq!(done.count("leftoversRemoved"), 1, "{done:?}");
+    assert_eq!(work.server.unfinished("target"), ["some/prefix/theirs"]);
+}

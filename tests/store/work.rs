@@ -1,0 +1,145 @@
+//! A move between two ends, with a server of its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::bench::{Bench, Done};
+use crate::server::{KEY, SECRET, Server};
+
+pub struct Work {
+    pub bench: Bench,
+    pub server: Server,
+    pub source: String,
+    pub target: String,
+    pub staging: &'static str,
+}
+
+impl Work {
+    /// From a tree to a bucket.
+    pub fn to_store(staging: &'static str) -> Self {
+        let work = Self::new(staging);
+        let source = work.bench.path("source").to_str().unwrap().to_owned();
+        Self { source: format!("file://{source}"), target: "s3://target/some/prefix".to_owned(), ..work }
+    }
+
+    /// From a bucket to a tree.
+    pub fn from_store(staging: &'static str) -> Self {
+        let work = Self::new(staging);
+        let target = work.bench.path("target").to_str().unwrap().to_owned();
+        Self { source: "s3://source/data".to_owned(), target, ..work }
+    }
+
+    /// From a bucket to a bucket.
+    pub fn between_stores(staging: &'static str) -> Self {
+        Self { source: "s3://source/data".to_owned(), target: "s3://target".to_owned(), ..Self::new(staging) }
+    }
+
+    fn new(staging: &'static str) -> Self {
+        let bench = Bench::new();
+        let server = Server::start_in(bench.root.path());
+        Self { bench, server, source: String::new(), target: String::new(), staging }
+    }
+
+    /// The command for a step, with the credentials of the root user.
+    pub fn command(&self, step: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_relocation-mover"));
+        command.arg("--termination-log").arg(self.bench.path("result")).arg(step);
+        command.arg("--workspace").arg(self.bench.path("workspace"));
+        if step == "upload" {
+            command.args(["--staging", self.staging]);
+        }
+        if step == "upload" || self.staging == "none" && matches!(step, "validate" | "import") {
+            command.args(["--source", &self.source]);
+        }
+        if matches!(step, "preprocess" | "import" | "postprocess" | "cleanup") {
+            command.args(["--target", &self.target]);
+        }
+        command.env_clear().env("RELOCATION_UUID", "11111111-2222-3333-4444-555555555555");
+        command.env("RELOCATION_FENCING_TOKEN", self.bench.token.to_string());
+        command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.env("AWS_REGION", "us-east-1").env("AWS_ALLOW_HTTP", "true");
+        command.env("AWS_ENDPOINT_URL", self.server.endpoint());
+        command.stdin(std::process::Stdio::null());
+        command
+    }
+
+    pub fn run(&self, step: &str) -> Done {
+        self.finish(self.command(step))
+    }
+
+    /// Runs a command that may differ from the usual one. Nothing it says holds a secret.
+    #[track_caller]
+    pub fn finish(&self, command: Command) -> Done {
+        let done = self.bench.finish(command);
+        let said = format!("{} {} {}", done.stdout, done.stderr, done.result);
+        assert!(!said.contains(SECRET), "{said}");
+        done
+    }
+
+    #[track_caller]
+    pub fn run_all(&self, steps: &[&str]) -> Done {
+        let mut last = None;
+        for step in steps {
+            let done = self.run(step);
+            assert_eq!(done.code, Some(0), "{step}: {done:?}");
+            last = Some(done);
+        }
+        last.unwrap()
+    }
+
+    #[track_caller]
+    pub fn move_all(&self) -> Done {
+        self.run_all(&["upload", "preprocess"]);
+        let validated = self.run("validate");
+        assert_eq!(validated.verdict(), "VALID", "{validated:?}");
+        self.run_all(&["import", "postprocess"])
+    }
+
+    /// Where the target's files are on this machine's disk.
+    pub fn target_folder(&self) -> PathBuf {
+        match self.target.strip_prefix("s3://") {
+            Some(path) => self.server.bucket(path),
+            None => self.target.clone().into(),
+        }
+    }
+
+    /// Where the source's files are on this machine's disk.
+    pub fn source_folder(&self) -> PathBuf {
+        match self.source.strip_prefix("s3://") {
+            Some(path) => self.server.bucket(path),
+            None => self.source.strip_prefix("file://").unwrap().into(),
+        }
+    }
+
+    /// Both ends have the same files with the same content, by `find` and `sha256sum`.
+    #[track_caller]
+    pub fn assert_same_files(&self) {
+        let (source, target) = (sums(&self.source_folder()), sums(&self.target_folder()));
+        assert!(!source.is_empty());
+        assert_eq!(source, target);
+        assert_eq!(self.server.unfinished("target"), [""; 0]);
+    }
+}
+
+/// Files below a folder with their digests, links and our objects for directories and links left out.
+pub fn sums(folder: &Path) -> BTreeMap<String, String> {
+    let script = "find . -type f ! -path './.sgwtmp*' ! -name .relocation-directory ! -name '*-link' -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum -z";
+    let output = Command::new("sh").args(["-euc", script]).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let pair = |line: &str| line.split_once("  ").map(|(sum, path)| (path.to_owned(), sum.to_owned())).unwrap();
+    text.split_terminator('\0').map(pair).collect()
+}
+
+/// Numbers that look random and are the same every time.
+pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(&mut next).flatten().take(length).collect()
+}
