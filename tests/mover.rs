@@ -6,6 +6,8 @@
 mod bench;
 #[path = "mover/faults.rs"]
 mod faults;
+#[path = "mover/killing.rs"]
+mod killing;
 #[path = "mover/kills.rs"]
 mod kills;
 #[path = "mover/moves.rs"]

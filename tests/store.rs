@@ -7,6 +7,8 @@
 mod bench;
 #[path = "store/faults.rs"]
 mod faults;
+#[path = "mover/killing.rs"]
+mod killing;
 #[path = "store/kills.rs"]
 mod kills;
 #[path = "store/moves.rs"]

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::bench::{Bench, Done, snapshot};
+use super::killing::{Chance, run_and_kill};
 
 /// Waits for a condition, not for a time.
 #[track_caller]
@@ -15,29 +16,6 @@ pub fn wait_until(condition: impl Fn() -> bool) {
         assert!(start.elapsed() < Duration::from_mins(1), "it does not come true");
         std::thread::yield_now();
     }
-}
-
-/// A sequence that looks random and is the same every time.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit.max(1)
-    }
-}
-
-/// Starts a command and kills it after `delay`, or lets it end.
-fn run_and_kill(mut command: Command, delay: Duration) {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let start = Instant::now();
-    while start.elapsed() < delay && child.try_wait().unwrap().is_none() {
-        std::thread::yield_now();
-    }
-    let _ = child.kill();
-    child.wait().unwrap();
 }
 
 fn with_mixed_source() -> Bench {

@@ -3,32 +3,12 @@
 //! `RELOCATION_MOVER_KILLS` is the number of rounds for each direction (default 3); each round kills every step up to three times.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::killing::{Chance, run_and_kill};
 use crate::moves::fill;
 use crate::work::{Work, noise};
-
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit.max(1)
-    }
-}
-
-fn run_and_kill(mut command: Command, delay: Duration) {
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let start = Instant::now();
-    while start.elapsed() < delay && child.try_wait().unwrap().is_none() {
-        std::thread::yield_now();
-    }
-    let _ = child.kill();
-    child.wait().unwrap();
-}
 
 fn rounds() -> u64 {
     std::env::var("RELOCATION_MOVER_KILLS").map_or(3, |text| text.parse().unwrap())
