@@ -14,5 +14,7 @@ mod kills;
 mod moves;
 #[path = "mover/notifies.rs"]
 mod notifies;
+#[path = "mover/parts.rs"]
+mod parts;
 #[path = "mover/refusals.rs"]
 mod refusals;

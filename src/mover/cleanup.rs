@@ -7,7 +7,7 @@
 //!
 //! A source is never touched, without a journal there is nothing to do, and after a success everything stays.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode};
@@ -48,6 +48,9 @@ pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Co
             replaced += 1;
         }
         // Of the lines about one path the first that says what it is; a file that was written twice has its newest inode.
+        if !line.shows() {
+            return;
+        }
         let path = line.path().clone();
         match (&line, lines.get(&path)) {
             (_, Some(Line::Replaces { .. })) | (Line::Sent { .. }, Some(_)) => {}
@@ -125,7 +128,12 @@ fn clean_tree(path: &Path, workspace: &Workspace, lines: &Lines, settings: &Sett
                     && links.get(path).is_some_and(|target| parent.read_link(name).is_ok_and(|now| now == target.0))
             }
             Line::Directory { .. } => facts.kind == Kind::Directory,
-            Line::Object { .. } | Line::Sent { .. } | Line::Replaces { .. } => false,
+            Line::Object { .. }
+            | Line::Sent { .. }
+            | Line::Replaces { .. }
+            | Line::Begun { .. }
+            | Line::Upload { .. }
+            | Line::Part { .. } => false,
         };
         if !is_ours {
             removed.kept += 1;
@@ -181,7 +189,8 @@ fn clean_store(
     let by = fence::key(launch);
     let address = store.location().to_string();
     let journal = Journal::open(&workspace.root, settings.sequence(), &address, earlier())?;
-    let mut removed = Removed { leftovers: abort_uploads(store, console, &journal)?, ..Removed::default() };
+    let mut removed =
+        Removed { leftovers: abort_uploads(store, console, &journal, &HashSet::new())?.aborted, ..Removed::default() };
     for (path, line) in lines.iter().rev() {
         let key = encode(path.as_bytes()).text;
         // The journal names the path; whether that is a directory's object, the store tells.

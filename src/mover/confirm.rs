@@ -50,7 +50,7 @@ pub fn run(
     let fence = StoreFence::claim(store, settings.launch.as_ref())?;
     let address = store.location().to_string();
     let journal = Journal::open(&workspace.root, settings.sequence(), &address, earlier())?;
-    let leftovers = abort_uploads(store, console, &journal)?;
+    let leftovers = abort_uploads(store, console, &journal, &HashSet::new())?.aborted;
     let mut there: HashSet<String> = store.list()?.into_iter().map(|object| object.key).collect();
     there.retain(|key| !is_record(key));
     let mut problems = Problems::new(workspace, "reports/postprocess-problems.txt");

@@ -1,6 +1,7 @@
 //! Bytes of files: read, hashed and written, holes kept.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::SeekFrom;
@@ -73,37 +74,67 @@ impl Copier {
         throttle: &Throttle,
     ) -> Result<(u64, Digest), Failed> {
         let mut hasher = blake3::Hasher::new();
-        if facts.allocated >= facts.size {
-            let size = self.copy_range(from, 0, facts.size, to, &mut hasher, throttle)?;
-            return Ok((size, hasher.finalize().into()));
+        let size = self.copy_range(from, facts, 0..facts.size, Some(to), &mut hasher, throttle)?;
+        if facts.allocated < facts.size {
+            rustix::fs::ftruncate(to, size).map_err(|errno| Failed::Write(errno.into()))?;
         }
-        let mut offset = 0;
-        while offset < facts.size {
-            let data = next(from, SeekFrom::Data(offset), facts.size).map_err(Failed::Read)?;
-            self.hash_zeros(&mut hasher, data.saturating_sub(offset));
-            let hole = next(from, SeekFrom::Hole(data), facts.size).map_err(Failed::Read)?;
-            offset = self.copy_range(from, data, hole, to, &mut hasher, throttle)?;
+        Ok((size, hasher.finalize().into()))
+    }
+
+    /// Copies a part of the file `from` to the same place of `to`, if there is one to fill, and hashes it. Returns where the part ended, which is earlier than asked for if the file does.
+    ///
+    /// `to` has its length already: a hole is left as it is. A hole that comes while others read the same file is read as the zeros that it is.
+    pub fn copy_range(
+        &mut self,
+        from: &OwnedFd,
+        facts: &Facts,
+        range: Range<u64>,
+        to: Option<&OwnedFd>,
+        hasher: &mut blake3::Hasher,
+        throttle: &Throttle,
+    ) -> Result<u64, Failed> {
+        if facts.allocated >= facts.size {
+            return self.copy_data(from, range, to, hasher, throttle);
+        }
+        let Range { start: mut offset, end } = range;
+        while offset < end {
+            let data = next(from, SeekFrom::Data(offset), end).map_err(Failed::Read)?;
+            self.hash_zeros(hasher, data.saturating_sub(offset));
+            let hole = next(from, SeekFrom::Hole(data), end).map_err(Failed::Read)?;
+            offset = self.copy_data(from, data..hole, to, hasher, throttle)?;
             if offset < hole {
                 break;
             }
         }
-        rustix::fs::ftruncate(to, offset).map_err(|errno| Failed::Write(errno.into()))?;
-        Ok((offset, hasher.finalize().into()))
+        Ok(offset)
     }
 
     /// Copies what `fill` gives, from where the last ended, into the empty file `to`, if there is one to fill. Returns how many bytes there were and their digest.
     pub fn copy_stream<E>(
         &mut self,
-        mut fill: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
+        fill: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
         to: Option<&OwnedFd>,
         failed: impl Fn(io::Error) -> E,
     ) -> Result<(u64, Digest), E> {
         let mut hasher = blake3::Hasher::new();
-        let mut offset = 0;
+        let length = self.copy_stream_from(0, fill, to, &mut hasher, failed)?;
+        Ok((length, hasher.finalize().into()))
+    }
+
+    /// The same for a part that starts at `start`. Returns where it ended.
+    pub fn copy_stream_from<E>(
+        &mut self,
+        start: u64,
+        mut fill: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
+        to: Option<&OwnedFd>,
+        hasher: &mut blake3::Hasher,
+        failed: impl Fn(io::Error) -> E,
+    ) -> Result<u64, E> {
+        let mut offset = start;
         loop {
             let read = fill(offset, &mut self.buffer)?;
             if read == 0 {
-                break;
+                return Ok(offset);
             }
             let bytes = &self.buffer[..read];
             hasher.update(bytes);
@@ -112,20 +143,18 @@ impl Copier {
             }
             offset += read as u64;
         }
-        Ok((offset, hasher.finalize().into()))
     }
 
-    /// Copies from `start` to `end` or the end of the file, and says where it got to.
-    fn copy_range(
+    /// Copies to the end of the range or of the file, and says where it got to.
+    fn copy_data(
         &mut self,
         from: &OwnedFd,
-        start: u64,
-        end: u64,
-        to: &OwnedFd,
+        range: Range<u64>,
+        to: Option<&OwnedFd>,
         hasher: &mut blake3::Hasher,
         throttle: &Throttle,
     ) -> Result<u64, Failed> {
-        let mut offset = start;
+        let Range { start: mut offset, end } = range;
         while offset < end {
             let want = chunk(end - offset);
             let read = read_at(from, &mut self.buffer[..want], offset).map_err(Failed::Read)?;
@@ -134,7 +163,9 @@ impl Copier {
             }
             throttle.pass(read);
             hasher.update(&self.buffer[..read]);
-            write_all_at(to, &self.buffer[..read], offset).map_err(Failed::Write)?;
+            if let Some(to) = to {
+                write_all_at(to, &self.buffer[..read], offset).map_err(Failed::Write)?;
+            }
             offset += read as u64;
         }
         Ok(offset)

@@ -3,7 +3,8 @@
 //! **Invariant: a file shows only when it is whole and on the disk.** It is written under a temporary name in its own directory, hashed against the manifest,
 //! made durable, and only then renamed, with a rename that never replaces anything.
 //! So the target's own files are the checkpoint: a further attempt compares what is there (size, then digest) and writes only what is missing.
-//! What a killed attempt left under a temporary name is removed when its directory is reached.
+//! What a killed attempt left under a temporary name is removed when its directory is reached, but for large files:
+//! these are written in parts (see [`super::parts`]) by all threads, the journal says how many parts are on the disk, and the next attempt goes on there.
 //!
 //! **Judgement: one `syncfs` for a few thousand renames** instead of an `fsync` before each, for the same guarantee (see `upload`).
 //! Since Linux 5.8 it also reports errors of writing back.
@@ -11,10 +12,13 @@
 //! What shows under a name of the manifest and is not in the journal (see [`super::journal`]) is somebody else's; [`Existing`] says what becomes of it.
 //! A directory that is there is used. Modes and times are `postprocess`' business; until then everything new is private to this user.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use blake3::hazmat::ChainingValue;
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
@@ -24,11 +28,12 @@ use super::end::End;
 use super::entry::{Content, Entry};
 use super::error::{At, Error, Side};
 use super::fence::Fence;
-use super::journal::{Journal, Line, earlier};
+use super::journal::{Begun, Journal, Line, earlier};
 use super::manifest::{self, Reader};
-use super::origin::{Opened, Origin, Place};
+use super::origin::{Opened, Origin, Place, Ranged};
 use super::outcome::Outcome;
 use super::pace::Throttle;
+use super::parts::{Chain, Cut, FETCHED_PART, FILE_PART, hasher_at, value};
 use super::progress::Progress;
 use super::settings::Settings;
 use super::store::Store;
@@ -98,6 +103,7 @@ pub fn run(ends: &Ends, workspace: &Path, settings: &Settings, console: &mut Con
     let fence = Fence::claim(&target, settings.launch.as_ref())?;
     let journal = Journal::open(&workspace.root, settings.sequence(), &ends.target.to_string(), earlier())?;
     let mut progress = Progress::new(console.out, clock::now, totals.files);
+    let numbers = AtomicU64::new(0);
     let mut feed = Feed {
         fence: &fence,
         journal: &journal,
@@ -105,7 +111,11 @@ pub fn run(ends: &Ends, workspace: &Path, settings: &Settings, console: &mut Con
         join: Join::new(target.clone(), reader)?,
         target: Cursor::new(target.clone()),
         origin,
+        numbers: &numbers,
+        begun: begun_inodes(&journal),
+        parts: None,
         leftovers: 0,
+        resumed: 0,
     };
     let mut sink = Sink {
         fence: &fence,
@@ -115,17 +125,17 @@ pub fn run(ends: &Ends, workspace: &Path, settings: &Settings, console: &mut Con
         firsts: Cursor::new(target.clone()),
         pending: Vec::new(),
         pending_bytes: 0,
+        large: None,
         counts: Counts::default(),
     };
     let writing =
         Writing { fence: &fence, journal: &journal, existing: ends.existing, throttle: &settings.pace.throttle };
-    let numbers = AtomicU64::new(0);
     let written = pool::in_order(
         settings.pace.threads(),
         || feed.piece(),
         |copier, piece| writing.work(copier, piece, &numbers),
         |done| {
-            sink.take(done);
+            sink.take(done)?;
             if sink.pending.len() < EPOCH && sink.pending_bytes < EPOCH_BYTES {
                 return Ok(());
             }
@@ -133,16 +143,20 @@ pub fn run(ends: &Ends, workspace: &Path, settings: &Settings, console: &mut Con
         },
     );
     // Also when it failed: what is whole shall not be written again.
-    let committed = sink.commit(&mut progress);
+    let committed = sink.commit(&mut progress).and_then(|()| sink.checkpoint());
     written.and(committed)?;
     rustix::fs::syncfs(&target).at("write", Side::Target, b".").map_err(Stopped::from)?;
     progress.finish();
     let Counts { written, bytes, present, replaced, not_linked } = sink.counts;
+    let resumed = feed.resumed;
+    let bytes = bytes.saturating_sub(resumed);
     Ok(Outcome {
         counts: BTreeMap::from([
             ("files", totals.files),
             ("written", written),
             ("writtenBytes", bytes),
+            // Of large files that an earlier attempt had begun.
+            ("resumedBytes", resumed),
             ("alreadyThere", present),
             ("replaced", replaced),
             ("leftoversRemoved", feed.leftovers),
@@ -163,8 +177,35 @@ enum Piece {
     Check { entry: Entry, found: Found, from: Place },
     /// A file to write.
     Copy { entry: Entry, from: Place, to: Dir },
+    /// A part of a large file to write.
+    Part { large: Arc<Large>, number: u64 },
     /// A further name of a file that comes earlier.
     Again { entry: Entry, to: Dir },
+}
+
+/// A file that is written in parts.
+#[derive(Debug)]
+struct Large {
+    entry: Entry,
+    cut: Cut,
+    from: Place,
+    ranged: Ranged,
+    to: Dir,
+    /// Its temporary name.
+    name: String,
+    file: OwnedFd,
+    ino: u64,
+    /// What an earlier attempt has written.
+    begun: Chain,
+}
+
+/// The inodes of files that an earlier attempt has begun.
+fn begun_inodes(journal: &Journal) -> HashSet<u64> {
+    let ino = |begun: &Begun| match begun {
+        Begun::File { ino, .. } => Some(*ino),
+        Begun::Upload { .. } => None,
+    };
+    journal.begun().filter_map(ino).collect()
 }
 
 impl pool::Weighed for Piece {
@@ -174,6 +215,7 @@ impl pool::Weighed for Piece {
                 Content::File { size, .. } => size,
                 Content::Directory { .. } | Content::Link { .. } => 0,
             },
+            Self::Part { large, number } => large.cut.length(*number),
             Self::Made | Self::Again { .. } => 0,
         }
     }
@@ -187,11 +229,23 @@ struct Feed<'a> {
     join: Join,
     target: Cursor,
     origin: Origin,
+    numbers: &'a AtomicU64,
+    /// The inodes of files that an earlier attempt has begun.
+    begun: HashSet<u64>,
+    /// The large file of which parts are still to be handed out, and the next one.
+    parts: Option<(Arc<Large>, u64)>,
     leftovers: u64,
+    resumed: u64,
 }
 
 impl Feed<'_> {
     fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        if let Some((large, number)) = self.parts.take() {
+            if number + 1 < large.cut.count() {
+                self.parts = Some((large.clone(), number + 1));
+            }
+            return Ok(Some(Piece::Part { large, number }));
+        }
         let Some(pair) = self.join.next_pair()? else { return Ok(None) };
         let piece = match pair {
             Pair::Missing(entry) => self.make(entry)?,
@@ -208,7 +262,7 @@ impl Feed<'_> {
         let made = match &entry.content {
             Content::File { link_of: None, .. } => {
                 let from = self.origin.place(path)?;
-                return Ok(Piece::Copy { entry, from, to });
+                return self.copy(entry, from, to);
             }
             Content::File { link_of: Some(_), .. } => return Ok(Piece::Again { entry, to }),
             Content::Directory { .. } => {
@@ -231,8 +285,73 @@ impl Feed<'_> {
         }
     }
 
+    /// A file to write: as a whole, or in parts if it is large.
+    fn copy(&mut self, entry: Entry, from: Place, to: Dir) -> Result<Piece, Error> {
+        let Content::File { size, .. } = entry.content else { unreachable!("only files are copied") };
+        if size <= FILE_PART {
+            return Ok(Piece::Copy { entry, from, to });
+        }
+        let Some(ranged) = from.open_ranged(&entry)? else { return Ok(Piece::Copy { entry, from, to }) };
+        let part_size = match ranged {
+            Ranged::File { .. } => FILE_PART,
+            Ranged::Object { .. } if size <= FETCHED_PART => return Ok(Piece::Copy { entry, from, to }),
+            Ranged::Object { .. } => FETCHED_PART,
+        };
+        let path = entry.path.as_bytes();
+        let (name, file, part_size, begun) = match self.reopen(&entry, &to, size)? {
+            Some(reopened) => reopened,
+            None => {
+                let name = self.fence.temporary(self.numbers.fetch_add(1, Ordering::Relaxed));
+                let text = String::from_utf8_lossy(&name).into_owned();
+                // An earlier file may have had this name, and this inode after it: what is known of that ends before there is another.
+                self.journal.sync(self.journal.add(&Line::Begun {
+                    begun: entry.path.clone(),
+                    r#as: text.clone(),
+                    ino: 0,
+                    part_size,
+                    parts: 0,
+                    chain: Chain::default().saved(),
+                })?)?;
+                let file = to.create_file(&name).at("create", Side::Target, path)?;
+                rustix::fs::ftruncate(&file, size).at("write", Side::Target, path)?;
+                (text, file, part_size, Chain::default())
+            }
+        };
+        let ino = Facts::of(&file).at("look at", Side::Target, path)?.identity.1;
+        let number = begun.count();
+        self.resumed += number * part_size;
+        self.parts = Some((
+            Arc::new(Large { entry, cut: Cut { size, part_size }, from, ranged, to, name, file, ino, begun }),
+            number,
+        ));
+        // What has been handed out for this path are its parts.
+        Ok(Piece::Made)
+    }
+
+    /// The file that an earlier attempt has begun, if all that the journal says of it is there.
+    fn reopen(&self, entry: &Entry, to: &Dir, size: u64) -> Result<Option<(String, OwnedFd, u64, Chain)>, Error> {
+        let Some(Begun::File { name, ino, part_size, chain }) = self.journal.begun_of(&entry.path) else {
+            return Ok(None);
+        };
+        let path = entry.path.as_bytes();
+        let file = match to.open_file_to_write(name.as_bytes()) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::STALE | Errno::LOOP) => return Ok(None),
+            Err(errno) => return Err(errno).at("open", Side::Target, path),
+        };
+        let facts = Facts::of(&file).at("look at", Side::Target, path)?;
+        let is_it = facts.identity.1 == *ino
+            && facts.size == size
+            && chain.count() < (Cut { size, part_size: *part_size }).count();
+        Ok(is_it.then(|| (name.clone(), file, *part_size, chain.clone())))
+    }
+
     /// What is not in the manifest is somebody else's, unless its name says that a killed attempt of ours left it.
     fn meet_extra(&mut self, found: &Found) -> Result<Piece, Error> {
+        if self.begun.contains(&found.facts.identity.1) {
+            // Its turn comes. What is not gone on with, `postprocess` removes.
+            return Ok(Piece::Made);
+        }
         if self.fence.is_leftover(found.name()) {
             self.fence.check()?;
             found.parent.remove_file(found.name()).at("remove", Side::Target, &found.path)?;
@@ -246,7 +365,7 @@ impl Feed<'_> {
             let is_file = entry.is_file() && found.facts.kind == Kind::File;
             if is_file && self.existing == Existing::Overwrite {
                 let from = self.origin.place(entry.path.as_bytes())?;
-                return Ok(Piece::Copy { entry, from, to: found.parent });
+                return self.copy(entry, from, found.parent);
             }
             return Err(Error::Conflict { path: found.path, problem: difference.phrase() });
         }
@@ -286,6 +405,7 @@ enum Done {
     Nothing,
     Present(Entry, Found),
     Publish(Entry, Temporary),
+    Part(Arc<Large>, ChainingValue),
     Link(Entry, Dir),
 }
 
@@ -315,7 +435,21 @@ impl Writing<'_> {
                 Some(difference) => Err(Error::Conflict { path: found.path, problem: difference.phrase() }),
             },
             Piece::Copy { entry, from, to } => self.copy(copier, entry, &from, to, numbers),
+            Piece::Part { large, number } => self.copy_part(copier, large, number),
         }
+    }
+
+    fn copy_part(&self, copier: &mut Copier, large: Arc<Large>, number: u64) -> Result<Done, Error> {
+        let path = large.entry.path.as_bytes();
+        self.fence.check()?;
+        let range = large.cut.range(number);
+        let mut hasher = hasher_at(range.start);
+        let to = Some((&large.file, Side::Target));
+        let end = large.ranged.copy(copier, path, range.clone(), to, &mut hasher, self.throttle)?;
+        if end != range.end {
+            return Err(large.from.differs(path, "is shorter than the manifest says"));
+        }
+        Ok(Done::Part(large, value(&hasher)))
     }
 
     fn copy(
@@ -410,6 +544,15 @@ struct Counts {
     not_linked: u64,
 }
 
+/// A large file whose parts come in order.
+struct Growing {
+    large: Arc<Large>,
+    /// The parts up to here.
+    chain: Chain,
+    /// Bytes that the journal does not know of.
+    unsaved: u64,
+}
+
 /// Takes finished work in order, makes it durable and gives it its names.
 struct Sink<'a> {
     fence: &'a Fence,
@@ -419,17 +562,65 @@ struct Sink<'a> {
     firsts: Cursor,
     pending: Vec<Done>,
     pending_bytes: u64,
+    /// The large file that is being written, and its parts up to here.
+    large: Option<Growing>,
     counts: Counts,
 }
 
 impl Sink<'_> {
-    fn take(&mut self, done: Done) {
-        match &done {
-            Done::Nothing => return,
-            Done::Publish(Entry { content: Content::File { size, .. }, .. }, _) => self.pending_bytes += size,
-            Done::Publish(..) | Done::Present(..) | Done::Link(..) => {}
+    fn take(&mut self, done: Done) -> Result<(), Error> {
+        let done = match done {
+            Done::Nothing => return Ok(()),
+            Done::Part(large, value) => match self.take_part(large, value)? {
+                Some(done) => done,
+                None => return Ok(()),
+            },
+            Done::Publish(..) | Done::Present(..) | Done::Link(..) => done,
+        };
+        if let Done::Publish(Entry { content: Content::File { size, .. }, .. }, _) = &done {
+            self.pending_bytes += size;
         }
         self.pending.push(done);
+        Ok(())
+    }
+
+    /// Takes the next part of a large file. After the last one the file can get its name, if it is what the manifest says.
+    fn take_part(&mut self, large: Arc<Large>, value: ChainingValue) -> Result<Option<Done>, Error> {
+        let mut begun = self.large.take().unwrap_or_else(|| Growing { chain: large.begun.clone(), unsaved: 0, large });
+        begun.chain.push(value);
+        begun.unsaved += begun.large.cut.part_size;
+        if begun.chain.count() < begun.large.cut.count() {
+            let is_due = begun.unsaved >= EPOCH_BYTES;
+            self.large = Some(begun);
+            return if is_due { self.checkpoint().map(|()| None) } else { Ok(None) };
+        }
+        let Large { entry, from, to, name, ino, .. } = &*begun.large;
+        let temporary =
+            Temporary { parent: to.clone(), name: name.clone().into_bytes(), ino: *ino, is_published: false };
+        let Content::File { digest, .. } = &entry.content else { unreachable!("only files are copied") };
+        if begun.chain.digest() != Some(*digest) {
+            return Err(from.differs(entry.path.as_bytes(), "has other content than the manifest says"));
+        }
+        Ok(Some(Done::Publish(entry.clone(), temporary)))
+    }
+
+    /// Makes the parts of the large file durable that is being written, and writes that down.
+    fn checkpoint(&mut self) -> Result<(), Error> {
+        let Some(Growing { large, chain, unsaved }) = &mut self.large else { return Ok(()) };
+        if *unsaved == 0 {
+            return Ok(());
+        }
+        rustix::fs::fdatasync(&large.file).at("write", Side::Target, large.entry.path.as_bytes())?;
+        let place = self.journal.add(&Line::Begun {
+            begun: large.entry.path.clone(),
+            r#as: large.name.clone(),
+            ino: large.ino,
+            part_size: large.cut.part_size,
+            parts: chain.count(),
+            chain: chain.saved(),
+        })?;
+        *unsaved = 0;
+        self.journal.sync(place)
     }
 
     fn commit(&mut self, progress: &mut Progress) -> Result<(), Error> {
@@ -440,7 +631,7 @@ impl Sink<'_> {
         self.record()?;
         for done in std::mem::take(&mut self.pending) {
             match done {
-                Done::Nothing => {}
+                Done::Nothing | Done::Part(..) => {}
                 Done::Present(entry, found) => {
                     self.counts.present += 1;
                     if let Content::File { link_of: Some(first), .. } = &entry.content {
@@ -478,7 +669,7 @@ impl Sink<'_> {
         let mut last = None;
         for done in &self.pending {
             let line = match done {
-                Done::Nothing | Done::Present(..) => continue,
+                Done::Nothing | Done::Part(..) | Done::Present(..) => continue,
                 Done::Publish(entry, temporary) => {
                     if self.replaces(entry, &temporary.parent)? {
                         self.journal.add(&Line::Replaces { replaces: entry.path.clone() })?;

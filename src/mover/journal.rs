@@ -4,7 +4,10 @@
 //! {"format":"relocation-journal/1","sequence":"…","target":"s3://bucket/prefix"}
 //! {"file":"acme/a","ino":7}        about to get its name; it has this inode
 //! {"again":"acme/a2","of":"acme/a"} about to become a further name of that file
+//! {"begun":"acme/big","as":".relocation-tmp-…","ino":8,"partSize":33554432,"parts":8,"chain":["blake3:…"]}  so many parts are on the disk under that name
 //! {"object":"acme/b"}              about to be sent
+//! {"upload":"acme/big","id":"…","partSize":8388608}  its parts go into this upload
+//! {"part":"acme/big","number":0,"etag":"…","chain":["blake3:…"]}  the store has taken this part
 //! {"sent":"acme/b","etag":"…"}     is there, with this ETag
 //! {"link":"acme/c"}                a symbolic link, about to be made
 //! {"directory":"acme"}             about to be made
@@ -28,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{Digest, RelativePath};
 use super::error::{At, Error, Side};
+use super::parts::{Chain, Saved};
 use super::tree::Dir;
 
 /// Its name in the workspace.
@@ -60,6 +64,43 @@ pub enum Line {
         /// The first one.
         of: RelativePath,
     },
+    /// The first parts of a file are on the disk.
+    #[serde(rename_all = "camelCase")]
+    Begun {
+        /// Its path.
+        begun: RelativePath,
+        /// The temporary name, in its own directory.
+        r#as: String,
+        /// The inode.
+        ino: u64,
+        /// Bytes of a part.
+        part_size: u64,
+        /// How many parts are there.
+        parts: u64,
+        /// What they were (see [`super::parts`]).
+        chain: Saved,
+    },
+    /// An upload for the parts of an object was opened.
+    #[serde(rename_all = "camelCase")]
+    Upload {
+        /// Its path.
+        upload: RelativePath,
+        /// What the store calls it.
+        id: String,
+        /// Bytes of a part.
+        part_size: u64,
+    },
+    /// The store has taken a part.
+    Part {
+        /// The path.
+        part: RelativePath,
+        /// Which part, from 0 on; they are written down in order.
+        number: u64,
+        /// What the store calls it.
+        etag: String,
+        /// What the parts up to this one were (see [`super::parts`]).
+        chain: Saved,
+    },
     /// An object is about to be sent.
     Object {
         /// Its path.
@@ -90,12 +131,21 @@ pub enum Line {
 }
 
 impl Line {
+    /// Whether it says that something shows, or is about to.
+    #[must_use]
+    pub fn shows(&self) -> bool {
+        !matches!(self, Self::Begun { .. } | Self::Upload { .. } | Self::Part { .. })
+    }
+
     /// The path it is about.
     #[must_use]
     pub fn path(&self) -> &RelativePath {
         match self {
             Self::File { file: path, .. }
             | Self::Again { again: path, .. }
+            | Self::Begun { begun: path, .. }
+            | Self::Upload { upload: path, .. }
+            | Self::Part { part: path, .. }
             | Self::Object { object: path }
             | Self::Sent { sent: path, .. }
             | Self::Link { link: path }
@@ -123,11 +173,93 @@ pub struct Known {
     pub replaces: bool,
 }
 
+/// What there is already of a large file or object that does not show yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// At a tree.
+    File {
+        /// The temporary name.
+        name: String,
+        /// The inode.
+        ino: u64,
+        /// Bytes of a part.
+        part_size: u64,
+        /// The parts that are there.
+        chain: Chain,
+    },
+    /// At a store.
+    Upload {
+        /// What the store calls the upload.
+        id: String,
+        /// Bytes of a part.
+        part_size: u64,
+        /// What the store calls the parts that it has, in order.
+        etags: Vec<String>,
+        /// The same parts.
+        chain: Chain,
+    },
+}
+
+/// What the lines of earlier attempts say.
+#[derive(Debug, Default)]
+struct Learnt {
+    known: HashMap<[u8; 16], Known>,
+    begun: HashMap<[u8; 16], Begun>,
+}
+
+impl Learnt {
+    fn learn(&mut self, line: &Line) {
+        let path = short(line.path());
+        match line {
+            Line::Begun { r#as, ino, part_size, parts, chain, .. } => {
+                // The workspace is a volume that others may write to.
+                if let Some(chain) = chain.chain(*parts).filter(|_| part_size.is_power_of_two()) {
+                    let begun = Begun::File { name: r#as.clone(), ino: *ino, part_size: *part_size, chain };
+                    self.begun.insert(path, begun);
+                }
+            }
+            Line::Upload { id, part_size, .. } if part_size.is_power_of_two() => {
+                let (id, chain) = (id.clone(), Chain::default());
+                self.begun.insert(path, Begun::Upload { id, part_size: *part_size, etags: Vec::new(), chain });
+            }
+            Line::Upload { .. } => {
+                self.begun.remove(&path);
+            }
+            Line::Part { number, etag, chain, .. } => {
+                if let Some(Begun::Upload { etags, chain: known, .. }) = self.begun.get_mut(&path)
+                    && etags.len() as u64 == *number
+                    && let Some(chain) = chain.chain(number + 1)
+                {
+                    etags.push(etag.clone());
+                    *known = chain;
+                }
+            }
+            Line::File { ino, .. } => {
+                self.begun.remove(&path);
+                self.shown(path).ino = Some(*ino);
+            }
+            Line::Sent { etag, .. } => {
+                self.begun.remove(&path);
+                self.shown(path).etag = Some(etag.clone());
+            }
+            Line::Object { .. } => self.shown(path).etag = None,
+            Line::Replaces { .. } => self.shown(path).replaces = true,
+            Line::Again { .. } | Line::Link { .. } | Line::Directory { .. } => {
+                self.shown(path);
+            }
+        }
+    }
+
+    fn shown(&mut self, path: [u8; 16]) -> &mut Known {
+        self.known.entry(path).or_default()
+    }
+}
+
 /// The journal, open for adding.
 #[derive(Debug)]
 pub struct Journal {
     out: Mutex<Out>,
-    known: HashMap<[u8; 16], Known>,
+    learnt: Learnt,
 }
 
 #[derive(Debug)]
@@ -146,24 +278,14 @@ impl Journal {
     #[allow(clippy::missing_panics_doc)] // it cannot
     pub fn open(workspace: &Dir, sequence: &str, target: &str, earlier: Option<Dir>) -> Result<Self, Error> {
         let header = Header { format: FORMAT.to_owned(), sequence: sequence.to_owned(), target: target.to_owned() };
-        let mut known: HashMap<[u8; 16], Known> = HashMap::new();
-        let mut learn = |line: &Line| {
-            let known = known.entry(short(line.path())).or_default();
-            match line {
-                Line::File { ino, .. } => known.ino = Some(*ino),
-                Line::Sent { etag, .. } => known.etag = Some(etag.clone()),
-                Line::Object { .. } => known.etag = None,
-                Line::Replaces { .. } => known.replaces = true,
-                Line::Again { .. } | Line::Link { .. } | Line::Directory { .. } => {}
-            }
-        };
-        let kept = read(workspace, &header, Access::Write, |line| learn(&line))?;
+        let mut learnt = Learnt::default();
+        let kept = read(workspace, &header, Access::Write, |line| learnt.learn(&line))?;
         let mut carried = Vec::new();
         if kept.is_none()
             && let Some(earlier) = earlier
         {
             read(&earlier, &header, Access::Read, |line| {
-                learn(&line);
+                learnt.learn(&line);
                 carried.push(line);
             })?;
         }
@@ -180,7 +302,7 @@ impl Journal {
             rustix::fs::fsync(workspace).at("write", Side::Workspace, NAME)?;
             file
         };
-        let journal = Self { out: Mutex::new(Out { file: BufWriter::new(file), added: 0, synced: 0 }), known };
+        let journal = Self { out: Mutex::new(Out { file: BufWriter::new(file), added: 0, synced: 0 }), learnt };
         let mut last = None;
         for line in &carried {
             last = Some(journal.add(line)?);
@@ -192,7 +314,18 @@ impl Journal {
     /// What earlier attempts had to do with a path; nothing if it is not ours.
     #[must_use]
     pub fn known(&self, path: &RelativePath) -> Option<&Known> {
-        self.known.get(&short(path))
+        self.learnt.known.get(&short(path))
+    }
+
+    /// What there is already of large files and objects that do not show yet.
+    pub fn begun(&self) -> impl Iterator<Item = &Begun> {
+        self.learnt.begun.values()
+    }
+
+    /// What there is already of a large file or object, if it does not show yet.
+    #[must_use]
+    pub fn begun_of(&self, path: &RelativePath) -> Option<&Begun> {
+        self.learnt.begun.get(&short(path))
     }
 
     /// Adds a line, which is not on the disk yet.

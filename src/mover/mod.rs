@@ -23,6 +23,8 @@
 //! | target written | [`import`] | [`send`] |
 //! | target read again | [`postprocess`] | [`confirm`] |
 //!
+//! Large files go in [`parts`], between any two ends.
+//!
 //! **Invariant: killed at any instruction, started again, the same end.** Every step is safe to repeat and to interrupt; `tests/mover.rs` and `tests/store.rs` do both at random.
 //! **Invariant: the source is only read**, and nothing at the target is replaced unless the plan says so.
 //!
@@ -74,6 +76,7 @@ pub mod object;
 pub mod origin;
 pub mod outcome;
 pub mod pace;
+pub mod parts;
 pub mod pool;
 pub mod postprocess;
 pub mod preprocess;

@@ -1,11 +1,12 @@
 //! Where `import` takes a file's bytes from: the staged copy, or the source itself where nothing was staged.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::content::read_at;
+use super::content::{Copier, read_at};
 use super::end::End;
 use super::entry::{Content, Entry, Seen};
 use super::error::{At, Error, Side};
@@ -16,6 +17,9 @@ use super::store::key::encode;
 use super::store::{Reading, Store};
 use super::tree::{Cursor, Dir, Facts, split};
 use super::workspace::Workspace;
+
+/// Bytes that are read into memory at a time.
+const STEP: usize = 256 * 1024;
 
 /// Gives the place of each file, in order.
 #[derive(Debug)]
@@ -57,6 +61,29 @@ pub enum Opened {
     },
     /// An object.
     Object(Box<Reading>),
+}
+
+/// One file whose bytes can be had in any order, by several threads.
+#[derive(Debug)]
+pub enum Ranged {
+    /// A file.
+    File {
+        /// The file.
+        fd: OwnedFd,
+        /// Its facts when it was opened.
+        facts: Facts,
+        /// Which tree it belongs to.
+        side: Side,
+    },
+    /// An object.
+    Object {
+        /// Where it is.
+        store: Store,
+        /// Its key.
+        key: String,
+        /// What it must still have.
+        etag: Option<String>,
+    },
 }
 
 impl Origin {
@@ -142,6 +169,98 @@ impl Place {
                     Err(error) => Err(error),
                 }
             }
+        }
+    }
+}
+
+impl Place {
+    /// Opens the file of an entry for reading in parts; nothing if it can be read from its start to its end only.
+    pub fn open_ranged(&self, entry: &Entry) -> Result<Option<Ranged>, Error> {
+        let Content::File { seen, .. } = &entry.content else { unreachable!("only files are opened") };
+        match self {
+            Self::Dir(..) => match self.open(entry)? {
+                Opened::File { fd, facts, side } => Ok(Some(Ranged::File { fd, facts, side })),
+                Opened::Object(_) => Ok(None),
+            },
+            Self::Store(store) => {
+                let etag = match seen {
+                    Some(Seen::Object { etag }) => Some(etag.clone()),
+                    Some(Seen::Inode { .. }) | None => None,
+                };
+                Ok(Some(Ranged::Object { store: store.clone(), key: encode(entry.path.as_bytes()).text, etag }))
+            }
+        }
+    }
+}
+
+impl Ranged {
+    /// Copies a part to the same place of `to`, if there is one to fill, which belongs to the side `written`, and hashes it. Returns where the part ended.
+    pub fn copy(
+        &self,
+        copier: &mut Copier,
+        path: &[u8],
+        range: Range<u64>,
+        to: Option<(&OwnedFd, Side)>,
+        hasher: &mut blake3::Hasher,
+        throttle: &Throttle,
+    ) -> Result<u64, Error> {
+        let written = to.map_or(Side::Source, |(_, side)| side);
+        let to = to.map(|(file, _)| file);
+        match self {
+            Self::File { fd, facts, side } => copier
+                .copy_range(fd, facts, range, to, hasher, throttle)
+                .map_err(|failed| failed.into_error(*side, written, path)),
+            Self::Object { .. } => {
+                let mut reading = self.read_object(path, range.clone())?;
+                let fill = |_, buffer: &mut [u8]| {
+                    let read = reading.fill(buffer).map_err(|fault| reading.failed(path, fault))?;
+                    throttle.pass(read);
+                    Ok(read)
+                };
+                let failed = |source| Error::access("write", written, path, source);
+                copier.copy_stream_from(range.start, fill, to, hasher, failed)
+            }
+        }
+    }
+
+    /// Reads a part into memory. It is shorter than asked for if the file ends earlier.
+    pub fn read(&self, path: &[u8], range: Range<u64>, throttle: &Throttle) -> Result<Vec<u8>, Error> {
+        let length = usize::try_from(range.end - range.start).expect("a part fits into memory");
+        let mut buffer = vec![0; length];
+        let mut reading = match self {
+            Self::File { .. } => None,
+            Self::Object { .. } => Some(self.read_object(path, range.clone())?),
+        };
+        let mut filled = 0;
+        while filled < length {
+            // In steps, so that a limit of the bandwidth is not waited for in one piece.
+            let end = length.min(filled + STEP);
+            let rest = &mut buffer[filled..end];
+            let read = match (self, &mut reading) {
+                (Self::File { fd, side, .. }, _) => {
+                    read_at(fd, rest, range.start + filled as u64).at("read", *side, path)?
+                }
+                (Self::Object { .. }, Some(reading)) => {
+                    reading.fill(rest).map_err(|fault| reading.failed(path, fault))?
+                }
+                (Self::Object { .. }, None) => 0,
+            };
+            if read == 0 {
+                break;
+            }
+            throttle.pass(read);
+            filled += read;
+        }
+        buffer.truncate(filled);
+        Ok(buffer)
+    }
+
+    fn read_object(&self, path: &[u8], range: Range<u64>) -> Result<Reading, Error> {
+        let Self::Object { store, key, etag } = self else { unreachable!("only objects are read by requests") };
+        match store.read_range(key, etag.as_deref(), range) {
+            Err(Error::Store { fault: Fault::Missing, .. }) => Err(Copied::Source.differs(path, "is missing")),
+            Err(Error::Store { fault: Fault::Changed, .. }) => Err(Copied::Source.differs(path, "has changed")),
+            other => other,
         }
     }
 }

@@ -127,7 +127,9 @@ impl Known {
     fn read(workspace: &Workspace, settings: &Settings, target: &End) -> Result<Self, Error> {
         let mut paths = HashSet::new();
         let mut learn = |line: Line| {
-            paths.insert(line.path().clone());
+            if line.shows() {
+                paths.insert(line.path().clone());
+            }
         };
         let (sequence, target) = (settings.sequence(), target.to_string());
         if !journal::read_all(&workspace.root, sequence, &target, &mut learn)?

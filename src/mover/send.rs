@@ -3,10 +3,14 @@
 //! **Invariant: an object shows only when it is whole and was compared.** Its bytes are hashed on their way, and the last request is made only when the digest is that of the manifest.
 //! The target is listed once; then the journal (see [`super::journal`]) tells what of it is ours:
 //! an object whose `ETag` is the one we were given is done, one that was about to be sent is read back and compared, any other is somebody else's.
-//! Parts of uploads that killed attempts did not complete are removed first.
+//!
+//! A large file goes in parts (see [`super::parts`]), sent by all threads. The journal says which parts the store has taken, and the next attempt sends the others.
+//! Parts of other uploads that killed attempts did not complete are removed first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
+use blake3::hazmat::ChainingValue;
 use bytes::Bytes;
 use object_store::PutMode;
 
@@ -14,17 +18,19 @@ use super::content::Copier;
 use super::entry::{Content, Digest, Entry};
 use super::error::Error;
 use super::import::Existing;
-use super::journal::{Journal, Known, Line, Place as Written, earlier};
+use super::journal::{Begun, Journal, Known, Line, Place as Written, earlier};
 use super::manifest::{Reader, Totals};
 use super::object::{self, Kind};
-use super::origin::{Origin, Place};
+use super::origin::{Origin, Place, Ranged};
 use super::outcome::Outcome;
 use super::pace::Throttle;
+use super::parts::{Chain, Cut, hasher_at, store_part, value};
 use super::progress::Progress;
 use super::settings::Settings;
 use super::store::fault::Fault;
 use super::store::fence::StoreFence;
 use super::store::key::Key;
+use super::store::leftovers::Swept;
 use super::store::{About, Object, Replace, Store};
 use super::workspace::{Stopped, Workspace};
 use super::{Console, clock, fence, pool};
@@ -58,6 +64,23 @@ enum Piece {
     Check { entry: Entry, key: Key, from: Place, is_ours: bool },
     /// Nothing has.
     Write { entry: Entry, key: Key, from: Place },
+    /// Nothing has, and it is large.
+    Part { large: Arc<Large>, number: u64 },
+}
+
+/// An object that is sent in parts.
+#[derive(Debug)]
+struct Large {
+    entry: Entry,
+    cut: Cut,
+    key: Key,
+    from: Place,
+    ranged: Ranged,
+    /// What the store calls the upload.
+    id: String,
+    /// What the store has of an earlier attempt, and what it calls these parts.
+    begun: Chain,
+    etags: Vec<String>,
 }
 
 impl pool::Weighed for Piece {
@@ -67,6 +90,7 @@ impl pool::Weighed for Piece {
                 Content::File { size, .. } => size,
                 Content::Directory { .. } | Content::Link { .. } => 0,
             },
+            Self::Part { large, number } => large.cut.length(*number),
             Self::Nothing | Self::Present(_) => 0,
         }
     }
@@ -76,18 +100,23 @@ enum Done {
     Nothing,
     Present(Entry),
     Sent { entry: Entry, etag: Option<String>, has_replaced: bool },
+    Part { large: Arc<Large>, value: ChainingValue, etag: String },
 }
 
 impl Send<'_> {
     /// Sends everything.
-    pub fn run(mut self, mut reader: Reader, console: &mut Console) -> Result<Outcome, Stopped> {
+    pub fn run(self, reader: Reader, console: &mut Console) -> Result<Outcome, Stopped> {
         let launch = self.settings.launch.as_ref();
         let fence = StoreFence::claim(&self.store, launch)?;
         let address = self.store.location().to_string();
         let journal = Journal::open(&self.workspace.root, self.settings.sequence(), &address, earlier())?;
         let there: HashMap<String, Object> =
             self.store.list()?.into_iter().map(|object| (object.key.clone(), object)).collect();
-        let leftovers = abort_uploads(&self.store, console, &journal)?;
+        let begun = journal.begun().filter_map(|begun| match begun {
+            Begun::Upload { id, .. } => Some(id.clone()),
+            Begun::File { .. } => None,
+        });
+        let Swept { aborted: leftovers, alive } = abort_uploads(&self.store, console, &journal, &begun.collect())?;
         let mut progress = Progress::new(console.out, clock::now, self.totals.files);
         let sender = Sender {
             store: &self.store,
@@ -97,17 +126,24 @@ impl Send<'_> {
             throttle: &self.settings.pace.throttle,
             by: fence::key(launch).to_string(),
         };
-        let origin = &mut self.origin;
+        let mut feed = Feed {
+            sender: &sender,
+            reader,
+            origin: self.origin,
+            there: &there,
+            alive: &alive,
+            parts: None,
+            resumed: 0,
+        };
         let mut counts = Counts::default();
+        let mut growing = None;
         let mut pending = 0;
         let sent = pool::in_order(
             self.settings.pace.threads(),
-            || {
-                let Some(entry) = reader.next_entry()? else { return Ok(None) };
-                piece(entry, origin, &there, &journal).map(Some)
-            },
+            || feed.piece(),
             |copier, piece| sender.work(copier, piece),
             |done| {
+                let Some(done) = sender.grow(&mut growing, done)? else { return Ok(()) };
                 progress.advance(counts.take(done, &journal)?);
                 pending += 1;
                 if pending % EPOCH == 0 { journal.flush() } else { Ok(()) }
@@ -118,11 +154,15 @@ impl Send<'_> {
         sent.and(flushed)?;
         progress.finish();
         let Counts { sent, bytes, present, replaced, not_linked } = counts;
+        let resumed = feed.resumed;
+        let bytes = bytes.saturating_sub(resumed);
         Ok(Outcome {
             counts: BTreeMap::from([
                 ("files", self.totals.files),
                 ("written", sent),
                 ("writtenBytes", bytes),
+                // Of large files that an earlier attempt had begun.
+                ("resumedBytes", resumed),
                 ("alreadyThere", present),
                 ("replaced", replaced),
                 ("leftoversRemoved", leftovers),
@@ -137,36 +177,91 @@ impl Send<'_> {
 }
 
 /// Removes parts of uploads of ours that were never completed. A store that does not let us look for them keeps nobody from moving data.
-pub fn abort_uploads(store: &Store, console: &Console, journal: &Journal) -> Result<u64, Error> {
+/// The uploads with an id in `spared` stay.
+pub fn abort_uploads(
+    store: &Store,
+    console: &Console,
+    journal: &Journal,
+    spared: &HashSet<String>,
+) -> Result<Swept, Error> {
     let is_ours = |key: &str| {
         let path = key.as_bytes().to_vec();
         let literal = path.try_into().ok().is_some_and(|path| journal.known(&path).is_some());
         let decoded = || super::store::key::decode(key)?.try_into().ok();
         literal || decoded().is_some_and(|path| journal.known(&path).is_some())
     };
-    match store.abort_uploads(is_ours) {
+    match store.abort_uploads(is_ours, spared) {
         Err(error @ Error::Store { fault: Fault::Denied(_) | Fault::Unsupported(_), .. }) => {
             console.log(&format!("unfinished uploads of killed attempts, if there are any, stay: {error}"));
-            Ok(0)
+            Ok(Swept::default())
         }
         other => other,
     }
 }
 
-fn piece(
-    entry: Entry,
-    origin: &mut Origin,
-    there: &HashMap<String, Object>,
-    journal: &Journal,
-) -> Result<Piece, Error> {
-    let Some(key) = object::key(&entry) else { return Ok(Piece::Nothing) };
-    let from = origin.place(entry.path.as_bytes())?;
-    let known = journal.known(&entry.path);
-    Ok(match there.get(&key.text) {
-        None => Piece::Write { entry, key, from },
-        Some(object) if is_done(known, object) => Piece::Present(entry),
-        Some(_) => Piece::Check { is_ours: known.is_some_and(|known| !known.replaces), entry, key, from },
-    })
+/// Turns the manifest into pieces of work, in order. An upload in parts is opened right here.
+struct Feed<'a> {
+    sender: &'a Sender<'a>,
+    reader: Reader,
+    origin: Origin,
+    /// What the target has.
+    there: &'a HashMap<String, Object>,
+    /// The uploads of earlier attempts that can be gone on with.
+    alive: &'a HashSet<String>,
+    /// The large file of which parts are still to be handed out, and the next one.
+    parts: Option<(Arc<Large>, u64)>,
+    resumed: u64,
+}
+
+impl Feed<'_> {
+    fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        if let Some((large, number)) = self.parts.take() {
+            if number + 1 < large.cut.count() {
+                self.parts = Some((large.clone(), number + 1));
+            }
+            return Ok(Some(Piece::Part { large, number }));
+        }
+        let Some(entry) = self.reader.next_entry()? else { return Ok(None) };
+        let Some(key) = object::key(&entry) else { return Ok(Some(Piece::Nothing)) };
+        let from = self.origin.place(entry.path.as_bytes())?;
+        let known = self.sender.journal.known(&entry.path);
+        Ok(Some(match self.there.get(&key.text) {
+            None => self.write(entry, key, from)?,
+            Some(object) if is_done(known, object) => Piece::Present(entry),
+            Some(_) => Piece::Check { is_ours: known.is_some_and(|known| !known.replaces), entry, key, from },
+        }))
+    }
+
+    /// An entry to send: at once, or in parts if it is large.
+    fn write(&mut self, entry: Entry, key: Key, from: Place) -> Result<Piece, Error> {
+        let Content::File { size, .. } = entry.content else { return Ok(Piece::Write { entry, key, from }) };
+        if size <= store_part(size) {
+            return Ok(Piece::Write { entry, key, from });
+        }
+        let Some(ranged) = from.open_ranged(&entry)? else { return Ok(Piece::Write { entry, key, from }) };
+        let sender = self.sender;
+        let (id, part_size, etags, begun) = match sender.journal.begun_of(&entry.path) {
+            Some(Begun::Upload { id, part_size, etags, chain })
+                if self.alive.contains(id) && chain.count() < (Cut { size, part_size: *part_size }).count() =>
+            {
+                (id.clone(), *part_size, etags.clone(), chain.clone())
+            }
+            Some(_) | None => {
+                sender.announce(&entry)?;
+                sender.fence.check()?;
+                let id = sender.store.begin(&key.text, &object::about(&entry, &key, &sender.by))?;
+                let part_size = store_part(size);
+                sender.journal.add(&Line::Upload { upload: entry.path.clone(), id: id.clone(), part_size })?;
+                (id, part_size, Vec::new(), Chain::default())
+            }
+        };
+        let number = begun.count();
+        self.resumed += number * part_size;
+        let large = Large { entry, cut: Cut { size, part_size }, key, from, ranged, id, begun, etags };
+        self.parts = Some((Arc::new(large), number));
+        // What is handed out for this path are its parts.
+        Ok(Piece::Nothing)
+    }
 }
 
 fn is_done(known: Option<&Known>, object: &Object) -> bool {
@@ -189,6 +284,7 @@ impl Sender<'_> {
             Piece::Nothing => Ok(Done::Nothing),
             Piece::Present(entry) => Ok(Done::Present(entry)),
             Piece::Write { entry, key, from } => self.send(copier, entry, &key, &from),
+            Piece::Part { large, number } => self.send_part(large, number),
             Piece::Check { entry, key, from, is_ours } => {
                 let path = entry.path.as_bytes();
                 match difference(self.store, &entry, &key, copier, self.throttle)? {
@@ -203,16 +299,69 @@ impl Sender<'_> {
         }
     }
 
+    fn send_part(&self, large: Arc<Large>, number: u64) -> Result<Done, Error> {
+        let path = large.entry.path.as_bytes();
+        let range = large.cut.range(number);
+        let length = large.cut.length(number);
+        // Before the memory is taken: whoever waits holds nothing.
+        let _room = self.store.room(length);
+        let bytes = large.ranged.read(path, range.clone(), self.throttle)?;
+        if bytes.len() as u64 != length {
+            return Err(large.from.differs(path, "is shorter than the manifest says"));
+        }
+        let mut hasher = hasher_at(range.start);
+        hasher.update(&bytes);
+        self.fence.check()?;
+        let index = usize::try_from(number).expect("a store takes 10,000 parts");
+        let etag = self.store.put_part(&large.key.text, &large.id, index, Bytes::from(bytes))?;
+        Ok(Done::Part { large, value: value(&hasher), etag })
+    }
+
+    /// Takes the parts of large files in order. After the last one of a file its object is made, if it is what the manifest says.
+    fn grow(&self, growing: &mut Option<Growing>, done: Done) -> Result<Option<Done>, Error> {
+        let Done::Part { large, value, etag } = done else { return Ok(Some(done)) };
+        let mut now =
+            growing.take().unwrap_or_else(|| Growing { chain: large.begun.clone(), etags: large.etags.clone() });
+        let number = now.chain.count();
+        now.chain.push(value);
+        let chain = now.chain.saved();
+        self.journal.add(&Line::Part { part: large.entry.path.clone(), number, etag: etag.clone(), chain })?;
+        now.etags.push(etag);
+        if now.chain.count() < large.cut.count() {
+            *growing = Some(now);
+            // What this process has been told survives it; a part is worth a line that a machine may lose.
+            return self.journal.flush().map(|()| None);
+        }
+        let Content::File { digest, .. } = &large.entry.content else { unreachable!("only files are in parts") };
+        let path = large.entry.path.as_bytes();
+        if now.chain.digest() != Some(*digest) {
+            self.store.give_up(&large.key.text, &large.id);
+            return Err(large.from.differs(path, "has other content than the manifest says"));
+        }
+        self.fence.check()?;
+        let entry = large.entry.clone();
+        match self.store.complete(&large.key.text, &large.id, now.etags, Replace::Never) {
+            Err(Error::Store { fault: Fault::Exists, .. }) => {
+                self.store.give_up(&large.key.text, &large.id);
+                self.meet(&mut Copier::default(), entry, &large.key).map(Some)
+            }
+            other => Ok(Some(Done::Sent { entry, etag: other?, has_replaced: false })),
+        }
+    }
+
     /// Sends an entry whose key is free; fine also if the same content has come there meanwhile.
     fn send(&self, copier: &mut Copier, entry: Entry, key: &Key, from: &Place) -> Result<Done, Error> {
         match self.write(entry.clone(), key, from, Replace::Never) {
-            Err(Error::Store { fault: Fault::Exists, .. }) => {
-                match difference(self.store, &entry, key, copier, self.throttle)? {
-                    None => Ok(Done::Present(entry)),
-                    Some(problem) => Err(Error::Conflict { path: entry.path.as_bytes().to_vec(), problem }),
-                }
-            }
+            Err(Error::Store { fault: Fault::Exists, .. }) => self.meet(copier, entry, key),
             other => other,
+        }
+    }
+
+    /// Something has come to a key between looking and writing: fine if it is what we were about to write.
+    fn meet(&self, copier: &mut Copier, entry: Entry, key: &Key) -> Result<Done, Error> {
+        match difference(self.store, &entry, key, copier, self.throttle)? {
+            None => Ok(Done::Present(entry)),
+            Some(problem) => Err(Error::Conflict { path: entry.path.as_bytes().to_vec(), problem }),
         }
     }
 
@@ -274,6 +423,12 @@ impl Sender<'_> {
     }
 }
 
+/// A large object whose parts come in order.
+struct Growing {
+    chain: Chain,
+    etags: Vec<String>,
+}
+
 /// How the object of an entry differs from the manifest, judged by reading it.
 pub fn difference(
     store: &Store,
@@ -329,7 +484,7 @@ impl Counts {
     /// Counts one entry, writes its line, and says how many files it was.
     fn take(&mut self, done: Done, journal: &Journal) -> Result<u64, Error> {
         let entry = match done {
-            Done::Nothing => return Ok(0),
+            Done::Nothing | Done::Part { .. } => return Ok(0),
             Done::Present(entry) => {
                 self.present += u64::from(entry.is_file());
                 entry

@@ -23,6 +23,8 @@ fn with_mixed_source() -> Bench {
     for number in 0..300 {
         bench.write(&format!("source/d{}/e/{number}", number % 7), vec![b'x'; number * 37 % 9000]);
     }
+    // Of two parts.
+    bench.write("source/larger", vec![7; (8 << 20) + 5]);
     for number in 0..3 {
         bench.write(&format!("source/large{number}"), vec![number; 3 << 20]);
         fs::hard_link(bench.path(&format!("source/large{number}")), bench.path(&format!("source/d1/linked{number}")))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::killing::{Chance, run_and_kill};
 use crate::moves::fill;
-use crate::work::{Work, noise};
+use crate::work::{Work, noise, sums};
 
 fn rounds() -> u64 {
     std::env::var("RELOCATION_MOVER_KILLS").map_or(3, |text| text.parse().unwrap())
@@ -119,24 +119,79 @@ fn directories(work: &Work) -> usize {
         .count()
 }
 
-#[test]
-fn parts_of_a_killed_upload_are_removed_and_those_of_others_are_not() {
-    let work = Work::to_store("none");
+/// Moves a file of 40 MiB slowly, and kills that when the server has some of its parts.
+fn kill_in_the_middle_of_a_file(work: &Work) {
     fs::write(work.source_folder().join("parts"), noise(40 << 20, 5)).unwrap();
     work.run_all(&["upload"]);
     let mut command = work.command("import");
-    command.args(["--bandwidth", "20M"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["--bandwidth", "20M", "--concurrency", "2"]).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let start = Instant::now();
-    while work.server.unfinished("target").is_empty() {
-        assert!(start.elapsed() < Duration::from_mins(1), "no upload is started");
+    while work.server.requests("PUT", PARTS) < 3 {
+        assert!(start.elapsed() < Duration::from_mins(1), "no part is sent");
         assert!(child.try_wait().unwrap().is_none(), "it is over too soon");
     }
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(work.server.unfinished("target"), ["some/prefix/parts"]);
     assert_eq!(work.server.curl(&["-X", "POST"], "target/some/prefix/theirs?uploads=").0, 200);
+}
+
+const PARTS: &str = "/target/some/prefix/parts";
+
+#[test]
+fn parts_that_a_killed_import_had_sent_are_not_sent_again() {
+    let work = Work::to_store("none");
+    kill_in_the_middle_of_a_file(&work);
     let done = work.run_all(&["import"]);
-    assert_eq!(done.count("leftoversRemoved"), 1, "{done:?}");
+    assert!(done.count("resumedBytes") >= 8 << 20, "{done:?}");
+    assert_eq!(done.count("resumedBytes") + done.count("writtenBytes"), 40 << 20, "{done:?}");
+    // What was on its way when it was killed may have been sent twice, and nothing else.
+    let parts = work.server.requests("PUT", PARTS);
+    assert!(parts <= 5 + 2, "{parts} requests for 5 parts");
+    assert_eq!(done.count("leftoversRemoved"), 0, "{done:?}");
+    assert_eq!(work.server.unfinished("target"), ["some/prefix/theirs"]);
+    work.run_all(&["postprocess"]);
+    assert_eq!(sums(&work.source_folder()), sums(&work.target_folder()));
+}
+
+#[test]
+fn an_upload_that_the_store_has_dropped_is_begun_anew() {
+    let work = Work::to_store("none");
+    kill_in_the_middle_of_a_file(&work);
+    for id in work.server.unfinished_ids("target") {
+        let path = format!("target/some/prefix/parts?uploadId={id}");
+        work.server.curl(&["-X", "DELETE"], &path);
+    }
+    assert_eq!(work.server.unfinished("target"), ["some/prefix/theirs"]);
+    let done = work.run_all(&["import"]);
+    assert_eq!((done.count("resumedBytes"), done.count("writtenBytes")), (0, 40 << 20), "{done:?}");
+    work.run_all(&["postprocess"]);
+    assert_eq!(sums(&work.source_folder()), sums(&work.target_folder()));
+}
+
+#[test]
+fn a_source_that_changed_under_a_half_sent_file_is_not_mixed_with_it() {
+    let work = Work::to_store("none");
+    kill_in_the_middle_of_a_file(&work);
+    // The same size: only the bytes tell.
+    fs::write(work.source_folder().join("parts"), noise(40 << 20, 6)).unwrap();
+    let done = work.run("import");
+    done.assert_stopped(65, &["'parts' of the source has other content than the manifest says"]);
+    assert_eq!(work.server.unfinished("target"), ["some/prefix/theirs"]);
+    assert!(!work.target_folder().join("parts").exists());
+}
+
+#[test]
+fn parts_of_a_killed_upload_that_nobody_knows_are_removed_and_those_of_others_are_not() {
+    let work = Work::to_store("none");
+    kill_in_the_middle_of_a_file(&work);
+    // As a machine leaves it that has lost what it had not yet written to its disk.
+    let journal = work.bench.path("workspace/import.journal.jsonl");
+    let text = fs::read_to_string(&journal).unwrap();
+    let kept: Vec<&str> = text.split_inclusive('\n').take_while(|line| !line.starts_with("{\"upload\"")).collect();
+    fs::write(&journal, kept.concat()).unwrap();
+    let done = work.run_all(&["import"]);
+    assert_eq!((done.count("leftoversRemoved"), done.count("resumedBytes")), (1, 0), "{done:?}");
     assert_eq!(work.server.unfinished("target"), ["some/prefix/theirs"]);
 }

@@ -114,6 +114,11 @@ impl Server {
         between(&self.curl(&[], &format!("{bucket}?uploads=")).1, "<Key>", "</Key>")
     }
 
+    /// What the server calls these uploads.
+    pub fn unfinished_ids(&self, bucket: &str) -> Vec<String> {
+        between(&self.curl(&[], &format!("{bucket}?uploads=")).1, "<UploadId>", "</UploadId>")
+    }
+
     /// How many requests with this method the server has answered for a path that starts so.
     pub fn requests(&self, method: &str, start: &str) -> usize {
         let log = fs::read_to_string(self.root.path().join("log")).unwrap();

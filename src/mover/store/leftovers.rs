@@ -39,13 +39,22 @@ struct Upload {
     upload_id: String,
 }
 
+/// What became of uploads that were never completed.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// How many were ended.
+    pub aborted: u64,
+    /// The ids of those that were spared and are there.
+    pub alive: HashSet<String>,
+}
+
 impl Store {
-    /// Ends the uploads of these keys that were never completed, and says how many there were.
-    pub fn abort_uploads(&self, is_ours: impl Fn(&str) -> bool) -> Result<u64, Error> {
+    /// Ends the uploads of these keys that were never completed, but for those with an id in `spared`.
+    pub fn abort_uploads(&self, is_ours: impl Fn(&str) -> bool, spared: &HashSet<String>) -> Result<Swept, Error> {
+        let mut swept = Swept::default();
         if self.shared.opened.s3.is_none() {
-            return Ok(0);
+            return Ok(swept);
         }
-        let mut aborted = 0;
         let mut marker = (String::new(), String::new());
         let mut seen = HashSet::new();
         loop {
@@ -54,11 +63,13 @@ impl Store {
                 let prefix = &self.shared.location.prefix;
                 let below =
                     if prefix.is_empty() { Some(key.as_str()) } else { key.strip_prefix(&format!("{prefix}/")) };
-                if below.is_some_and(&is_ours) {
+                if spared.contains(&upload_id) {
+                    swept.alive.insert(upload_id);
+                } else if below.is_some_and(&is_ours) {
                     let path = ObjectPath::parse(&key).map_err(|_| self.failed("name", &key, Fault::Key))?;
                     let done = self.wait(self.shared.opened.parts.abort_multipart(&path, &upload_id));
                     match done.map_err(|error| Fault::of(&error)) {
-                        Ok(()) => aborted += 1,
+                        Ok(()) => swept.aborted += 1,
                         // Somebody else was faster.
                         Err(Fault::Missing) => {}
                         Err(fault) => return Err(self.failed("end an unfinished upload of", &key, fault)),
@@ -68,7 +79,7 @@ impl Store {
             marker = (page.next_key_marker, page.next_upload_id_marker);
             // A server that gives the same page for ever is not asked for ever.
             if !page.is_truncated || !seen.insert(marker.clone()) {
-                return Ok(aborted);
+                return Ok(swept);
             }
         }
     }

@@ -9,22 +9,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use object_store::multipart::PartId;
 use object_store::path::Path as ObjectPath;
 use object_store::{
     Attribute, Attributes, GetOptions, GetResult, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
     PutPayload,
 };
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::end::Location;
 use super::error::{Error, Side};
+use super::parts::store_part;
 use super::tree::Time;
 
 pub mod fault;
@@ -37,12 +39,6 @@ use fault::Fault;
 
 /// Bytes on their way to a store at the same time.
 const BUDGET: u64 = 24 << 20;
-/// Size of a part: the least that S3 takes, so that little is in memory.
-const PART: u64 = 5 << 20;
-/// Most parts of an object. S3 takes 10,000.
-const PARTS: u64 = 9_990;
-/// Parts of one object on their way at the same time.
-const PARTS_AT_ONCE: usize = 4;
 
 /// A prefix of a bucket.
 #[derive(Clone)]
@@ -136,10 +132,20 @@ impl Store {
 
     /// Opens an object for reading; with an `etag`, only if it still has that one.
     pub fn read(&self, key: &str, etag: Option<&str>) -> Result<Reading, Error> {
-        let options = GetOptions { if_match: etag.map(str::to_owned), ..GetOptions::default() };
+        self.open_reading(key, GetOptions { if_match: etag.map(str::to_owned), ..GetOptions::default() })
+    }
+
+    fn open_reading(&self, key: &str, options: GetOptions) -> Result<Reading, Error> {
         let got = self.get("read", key, options)?;
         let (object, about) = (self.object(&got.meta), about(&got.attributes));
         Ok(Reading { store: self.clone(), stream: got.into_stream(), ahead: Bytes::new(), object, about })
+    }
+
+    /// Opens a part of an object for reading; with an `etag`, only if it still has that one.
+    pub fn read_range(&self, key: &str, etag: Option<&str>, range: Range<u64>) -> Result<Reading, Error> {
+        let options =
+            GetOptions { if_match: etag.map(str::to_owned), range: Some(range.into()), ..GetOptions::default() };
+        self.open_reading(key, options)
     }
 
     /// What is said about an object, if it is there.
@@ -160,6 +166,7 @@ impl Store {
     }
 
     /// Writes an object of `size` bytes that `fill` gives one buffer after the other, and shows it only if `check` agrees at the end.
+    /// What can be read in any order goes in parts by several threads instead: [`Store::begin`], [`Store::put_part`], [`Store::complete`].
     #[allow(clippy::missing_panics_doc)] // it cannot
     pub fn write(
         &self,
@@ -170,12 +177,10 @@ impl Store {
         mut fill: impl FnMut(&mut [u8]) -> Result<usize, Error>,
         check: impl FnOnce() -> Result<(), Error>,
     ) -> Result<Option<String>, Error> {
-        let part = part_size(size);
+        let part = store_part(size);
         let mut next = || {
             // Before the memory is taken: whoever waits holds nothing.
-            let units = u32::try_from((part.min(size.max(1)) >> 10).clamp(1, BUDGET >> 11)).expect("clamped");
-            let room =
-                self.wait(self.shared.budget.clone().acquire_many_owned(units)).expect("the budget is never closed");
+            let room = self.room(part.min(size));
             let mut buffer = vec![0; usize::try_from(part.min(size.max(1))).expect("a part fits into memory")];
             let mut filled = 0;
             while filled < buffer.len() {
@@ -196,54 +201,75 @@ impl Store {
             };
             return self.put(key, bytes, about, mode);
         }
-        let path = self.path(key)?;
-        let failed = |error: object_store::Error| self.failed("write", key, Fault::of(&error));
-        let options = PutMultipartOptions { attributes: attributes(about), ..PutMultipartOptions::default() };
-        let id = self.wait(self.shared.opened.parts.create_multipart_opts(&path, options)).map_err(failed)?;
+        let id = self.begin(key, about)?;
         let send_all = || {
-            // Dropped, it ends what is under way, so that nothing is sent to an upload that is over.
-            let mut under_way = JoinSet::new();
-            let mut done = BTreeMap::new();
+            let mut parts = Vec::new();
             let mut left = size;
-            let mut number = 0;
             while left > 0 {
-                let (bytes, room) = next()?;
+                let (bytes, _room) = next()?;
                 left = left.saturating_sub(bytes.len() as u64);
                 // The source ended early: the check will say so.
                 if bytes.is_empty() {
                     break;
                 }
-                let (parts, path, id) = (self.shared.opened.parts.clone(), path.clone(), id.clone());
-                let send = async move {
-                    let put = parts.put_part(&path, &id, number, PutPayload::from_bytes(bytes)).await;
-                    drop(room);
-                    put.map(|part| (number, part))
-                };
-                under_way.spawn_on(send, self.shared.runtime.handle());
-                number += 1;
-                if under_way.len() == PARTS_AT_ONCE {
-                    done.extend(self.join(&mut under_way).transpose().map_err(failed)?);
-                }
-            }
-            while let Some(part) = self.join(&mut under_way) {
-                done.extend([part.map_err(failed)?]);
+                parts.push(self.put_part(key, &id, parts.len(), bytes)?);
             }
             check()?;
-            // The request that completes an upload replaces what is there, so this is looked at as late as can be.
-            if replace == Replace::Never && self.look(key)?.is_some() {
-                return Err(self.failed("write", key, Fault::Exists));
-            }
-            let put = self
-                .wait(self.shared.opened.parts.complete_multipart(&path, &id, done.into_values().collect()))
-                .map_err(failed)?;
-            Ok(put.e_tag)
+            self.complete(key, &id, parts, replace)
         };
         let sent = send_all();
         if sent.is_err() {
-            // The next attempt does it if this fails.
-            let _ = self.wait(self.shared.opened.parts.abort_multipart(&path, &id));
+            self.give_up(key, &id);
         }
         sent
+    }
+
+    /// Opens an upload for the parts of an object, which shows when it is completed.
+    pub fn begin(&self, key: &str, about: &About) -> Result<String, Error> {
+        let options = PutMultipartOptions { attributes: attributes(about), ..PutMultipartOptions::default() };
+        let path = self.path(key)?;
+        let begun = self.wait(self.shared.opened.parts.create_multipart_opts(&path, options));
+        begun.map_err(|error| self.failed("write", key, Fault::of(&error)))
+    }
+
+    /// Waits until `bytes` of memory may be taken for what is on its way.
+    #[allow(clippy::missing_panics_doc)] // it cannot
+    pub fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
+        // A part that is larger than the half takes the half, so that two are on their way.
+        let units = u32::try_from((bytes >> 10).clamp(1, BUDGET >> 11)).expect("clamped");
+        self.wait(self.shared.budget.clone().acquire_many_owned(units)).expect("the budget is never closed")
+    }
+
+    /// Sends one part, counted from 0, and says what the store calls it.
+    pub fn put_part(&self, key: &str, id: &String, number: usize, bytes: Bytes) -> Result<String, Error> {
+        let path = self.path(key)?;
+        let put = self.wait(self.shared.opened.parts.put_part(&path, id, number, PutPayload::from_bytes(bytes)));
+        put.map(|part| part.content_id).map_err(|error| self.failed("write a part of", key, Fault::of(&error)))
+    }
+
+    /// Makes an object of all its parts, and says its `ETag`.
+    pub fn complete(
+        &self,
+        key: &str,
+        id: &String,
+        parts: Vec<String>,
+        replace: Replace,
+    ) -> Result<Option<String>, Error> {
+        // The request that completes an upload replaces what is there, so this is looked at as late as can be.
+        if replace == Replace::Never && self.look(key)?.is_some() {
+            return Err(self.failed("write", key, Fault::Exists));
+        }
+        let path = self.path(key)?;
+        let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
+        let put = self.wait(self.shared.opened.parts.complete_multipart(&path, id, parts));
+        put.map(|put| put.e_tag).map_err(|error| self.failed("write", key, Fault::of(&error)))
+    }
+
+    /// Ends an upload whose object shall not show. The next attempt does it if this fails.
+    pub fn give_up(&self, key: &str, id: &String) {
+        if let Ok(path) = self.path(key) {
+            let _ = self.wait(self.shared.opened.parts.abort_multipart(&path, id));
+        }
     }
 
     /// Removes an object; one that is not there is removed already.
@@ -273,11 +299,6 @@ impl Store {
         let path = self.path(key)?;
         let got = self.wait(self.shared.opened.objects.get_opts(&path, options));
         got.map_err(|error| self.failed(action, key, Fault::of(&error)))
-    }
-
-    fn join<T: 'static>(&self, under_way: &mut JoinSet<T>) -> Option<T> {
-        let ended = self.wait(under_way.join_next())?;
-        Some(ended.expect("a request neither panics nor is cancelled"))
     }
 
     fn wait<F: Future>(&self, future: F) -> F::Output {
@@ -330,11 +351,6 @@ impl Reading {
     }
 }
 
-/// The size of parts for an object of `size` bytes.
-fn part_size(size: u64) -> u64 {
-    size.div_ceil(PARTS).next_multiple_of(1 << 20).max(PART)
-}
-
 fn about(attributes: &Attributes) -> About {
     let header = |attribute: &Attribute| {
         Some(match attribute {
@@ -368,15 +384,6 @@ fn attributes(about: &About) -> Attributes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_size_fits_into_the_parts_that_a_store_takes() {
-        for size in [0, 1, PART, PART + 1, 49 << 30, 100 << 30, 5 << 40] {
-            let part = part_size(size);
-            assert!(part >= PART && size.div_ceil(part) <= 10_000, "{size}");
-        }
-        assert_eq!(part_size(1 << 30), PART);
-    }
 
     #[test]
     fn what_is_said_about_an_object_comes_back() {

@@ -1,0 +1,87 @@
+//! Large files: parts that are there are not written again, and holes stay holes.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::process::{Command, Stdio};
+
+use super::bench::Bench;
+use super::kills::wait_until;
+
+/// Longer than what lies between two checkpoints.
+const SIZE: u64 = 600 << 20;
+
+/// A file of mostly holes, with some bytes in every part.
+fn write_large(bench: &Bench, seed: u8) {
+    let file = File::create(bench.path("source/large")).unwrap();
+    file.set_len(SIZE).unwrap();
+    for start in (0..SIZE).step_by(8 << 20) {
+        let byte = u8::try_from((start >> 20) % 251).unwrap() ^ seed;
+        file.write_all_at(&vec![byte; 128 << 10], start + (1 << 20)).unwrap();
+    }
+}
+
+/// Imports slowly, and kills that when there is a checkpoint inside the file, after the line that begins it.
+fn kill_in_the_middle(bench: &Bench) {
+    bench.run_all(&["upload"]);
+    let mut command = bench.command("import");
+    let mut child = command.args(["--bandwidth", "2M"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let journal = bench.path("workspace/import.journal.jsonl");
+    wait_until(|| fs::read_to_string(&journal).is_ok_and(|text| text.matches("{\"begun\"").count() > 1));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!bench.path("target/large").exists(), "it is over too soon");
+}
+
+/// The only file at the target, whatever its name is.
+fn inode(bench: &Bench) -> u64 {
+    let inodes: Vec<_> =
+        fs::read_dir(bench.path("target")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().ino()).collect();
+    let [inode] = inodes[..] else { panic!("not one file: {inodes:?}") };
+    inode
+}
+
+#[test]
+fn parts_that_a_killed_import_had_written_are_not_written_again() {
+    let mut bench = Bench::new();
+    write_large(&bench, 0);
+    kill_in_the_middle(&bench);
+    let begun = inode(&bench);
+    bench.token += 1;
+    let done = bench.run_all(&["import"]);
+    assert!(done.count("resumedBytes") >= 256 << 20, "{done:?}");
+    assert_eq!(done.count("resumedBytes") + done.count("writtenBytes"), SIZE, "{done:?}");
+    assert_eq!((done.count("leftoversRemoved"), inode(&bench)), (0, begun), "{done:?}");
+    bench.run_all(&["postprocess"]);
+    let ends = [bench.path("source/large"), bench.path("target/large")];
+    assert!(Command::new("cmp").args(ends).status().unwrap().success());
+    let blocks = |path: &str| fs::metadata(bench.path(path)).unwrap().blocks();
+    assert!(blocks("target/large") <= blocks("source/large"), "holes were filled");
+}
+
+#[test]
+fn what_was_begun_under_a_name_that_is_another_file_by_now_is_not_gone_on_with() {
+    let bench = Bench::new();
+    write_large(&bench, 0);
+    kill_in_the_middle(&bench);
+    let name = fs::read_dir(bench.path("target")).unwrap().next().unwrap().unwrap().path();
+    // Kept elsewhere, so that its inode is not free for the next one.
+    fs::rename(&name, bench.path("aside")).unwrap();
+    File::create(&name).unwrap().set_len(SIZE).unwrap();
+    let done = bench.run_all(&["import"]);
+    assert_eq!((done.count("resumedBytes"), done.count("writtenBytes")), (0, SIZE), "{done:?}");
+    bench.run_all(&["postprocess"]);
+}
+
+#[test]
+fn a_source_that_changed_under_a_half_written_file_is_not_mixed_with_it() {
+    let bench = Bench::new();
+    write_large(&bench, 0);
+    bench.run_all(&["upload"]);
+    kill_in_the_middle(&bench);
+    // The staged copy is what is read; only somebody with access to the workspace can change it.
+    let staged = File::options().write(true).open(bench.path("workspace/data/large")).unwrap();
+    staged.write_all_at(b"other", SIZE - 7).unwrap();
+    let done = bench.run("import");
+    done.assert_stopped(65, &["the staged copy of 'large' has other content than the manifest says"]);
+    assert!(fs::read_dir(bench.path("target")).unwrap().next().is_none(), "nothing of it stays");
+}
