@@ -5,8 +5,8 @@
 # CLUSTER=current uses the kubeconfig you have and needs none; IMAGE then names the operator's image your cluster can pull.
 
 CLUSTER ?= local
-# Which of examples/ `make demo` shows: files, volume-to-s3 or s3-to-s3.
-EXAMPLE ?= files
+# Which of examples/ `make demo` shows: volume-to-volume, volume-to-s3 or s3-to-s3.
+EXAMPLE ?= volume-to-volume
 RELOCATION_CACHE ?= $(HOME)/.cache/relocation-operator
 CARGO_TARGET_DIR ?= $(RELOCATION_CACHE)/target
 export RELOCATION_CACHE CARGO_TARGET_DIR

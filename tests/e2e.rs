@@ -66,20 +66,20 @@ async fn the_example_moves_a_real_tree_and_stops_before_it_writes() {
         let listed = shell(scenario, "look", "ls -A /target > /dev/termination-log").await;
         assert_eq!(listed, Ok(String::new()), "nothing is written before IMPORTING");
 
-        let logs = plugin(scenario, &["logs", "files", "--step", "uploading"]);
+        let logs = plugin(scenario, &["logs", "volume-to-volume", "--step", "uploading"]);
         assert!(logs.contains("UPLOADING/copy/1 {\"progress\":{\"done\":"), "a real kubelet has the log:\n{logs}");
-        let status = plugin(scenario, &["status", "files"]);
+        let status = plugin(scenario, &["status", "volume-to-volume"]);
         assert!(status.contains("paused before IMPORTING"), "{status}");
         assert!(!status.contains("not shown"), "{status}");
 
-        scenario.patch_spec("files", json!({ "pauseAtStep": null })).await.expect("a fence can be cleared");
+        scenario.patch_spec("volume-to-volume", json!({ "pauseAtStep": null })).await.expect("a fence can be cleared");
         let done = wait_for(scenario, StatusValue::Success).await;
         assert!(done.steps.iter().all(|step| step.state == WorkState::Succeeded), "{:#?}", done.steps);
         assert_eq!(done.steps.len(), 6);
         shell(scenario, "compare", COMPARE).await.expect("source and target are equal");
 
         let indices: Api<ArtifactIndex> = Api::namespaced(scenario.client.clone(), &scenario.namespace);
-        let index = indices.get("files").await.expect("an index of the artifacts");
+        let index = indices.get("volume-to-volume").await.expect("an index of the artifacts");
         assert!(!index.spec.artifacts.is_empty());
     })
     .await;
@@ -189,7 +189,7 @@ async fn start(scenario: &mut Scenario) {
 
 /// The objects of an example as they stand.
 fn example<K: DeserializeOwned>(file: &str) -> Vec<K> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/files").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/volume-to-volume").join(file);
     let text = std::fs::read_to_string(path).expect("an example");
     serde_saphyr::from_multiple(&text).expect("an example of that kind")
 }
@@ -245,7 +245,7 @@ fn terminated(pod: Option<&Pod>) -> Option<(i32, String)> {
 }
 
 async fn wait_for(scenario: &Scenario, wanted: StatusValue) -> RelocationStatus {
-    let reached = await_condition(scenario.relocations(), "files", move |relocation: Option<&Relocation>| {
+    let reached = await_condition(scenario.relocations(), "volume-to-volume", move |relocation: Option<&Relocation>| {
         let status = relocation.and_then(|relocation| relocation.status.as_ref());
         status.is_some_and(|status| status.status == Some(wanted) || status.has_ended())
     });

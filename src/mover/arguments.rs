@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn every_task_of_the_examples_is_a_command_line_of_the_mover() {
-        for example in ["files", "volume-to-s3", "s3-to-s3"] {
+        for example in ["volume-to-volume", "volume-to-s3", "s3-to-s3"] {
             let all = arguments_of(example);
             assert!(all.len() >= 5, "{example}");
             for words in all {
