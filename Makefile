@@ -201,7 +201,7 @@ test-oldest:
 	@echo "CLUSTER=current: test-oldest needs the local cluster, because it starts another one"
 endif
 
-test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
+test-e2e: install-crds load-images demo-s3 no-operator ## Run the tests that move real data with real pods
 	cargo test --locked --test e2e
 
 test-helm: install-crds load-images no-operator ## Run the tests that install, upgrade and remove the chart

@@ -421,6 +421,9 @@ async fn explain_says_what_a_manifest_would_run_before_it_is_applied() {
               IMPORTING  write: up to 4 times, within AGE each, image localhost/relocation-operator:dev
               POSTPROCESSING  compare: up to 4 times, within AGE each, image localhost/relocation-operator:dev
               NOTIFYING  tell: up to 4 times, within AGE each, a failure is ignored, image localhost/relocation-operator:dev
+              parameter  EXISTING: default "fail"
+              parameter  BANDWIDTH: default ""
+              parameter  CONCURRENCY: default ""
               parameter  NOTIFY_URL: default ""
         "#]]);
         let manifest = format!("{}/acme-{}.yaml", env!("CARGO_TARGET_TMPDIR"), scenario.namespace);
