@@ -20,6 +20,8 @@ mod called_off;
 mod ground;
 #[path = "e2e/resumes.rs"]
 mod resumes;
+#[path = "e2e/short.rs"]
+mod short;
 #[path = "e2e/tree.rs"]
 mod tree;
 #[path = "e2e/volumes.rs"]
