@@ -60,7 +60,7 @@ fn plan_that_cleans_up(example: Example) -> Value {
     plan
 }
 
-/// Opens the fence before IMPORTING, which then takes more than ten seconds.
+/// Opens the fence before IMPORTING, which then has a limit.
 async fn import_slowly(scenario: &Scenario, example: Example, bandwidth: &str) {
     wait_for(scenario, example.name(), StatusValue::Pause).await;
     let go_on = json!({ "pauseAtStep": null, "parameters": { "BANDWIDTH": bandwidth } });
