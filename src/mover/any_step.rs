@@ -43,11 +43,12 @@ pub fn parse(
 }
 
 fn refusal(step: &OsStr) -> String {
-    let is_after = if step == "COMPLETED" { "; after the end there are cleanup and notify" } else { "" };
-    format!(
-        "'{WORD}' does what RELOCATION_STEP names, which is '{}' here and no step of a plan{is_after}; name the subcommand itself, such as 'upload'",
-        step.to_string_lossy()
-    )
+    let is = match step.to_str() {
+        Some("") => "not set".to_owned(),
+        Some("COMPLETED") => "'COMPLETED', so it is cleanup or notify that is wanted".to_owned(),
+        Some(_) | None => format!("'{}' and no step of a plan", step.to_string_lossy()),
+    };
+    format!("'{WORD}' does what RELOCATION_STEP names, and that is {is}; name the subcommand itself, such as 'upload'")
 }
 
 /// The options without those that only other steps take.
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn outside_of_a_step_it_says_what_to_write_instead() {
-        for (step, said) in [("", "'upload'"), ("COMPLETED", "cleanup"), ("uploading", "'uploading'")] {
+        for (step, said) in [("", "not set"), ("COMPLETED", "cleanup"), ("uploading", "'uploading'")] {
             let refused = parse_at(step, &ALL).unwrap_err();
             assert!(refused.contains(said), "{refused}");
         }
