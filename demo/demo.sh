@@ -242,17 +242,18 @@ compare_lists() {
   printf '%s: %d lines, the same on both sides (%s)\n' "$what" "$(wc -l <"$SCRATCH/source")" "$(sha256sum <"$SCRATCH/source" | cut -c 1-16)"
 }
 
+# try COMMAND [WHAT]: a command to type next, and what it shows.
+try() { if [[ -n ${2:-} ]]; then printf '  %-68s %s\n' "$1" "$2"; else printf '  %s\n' "$1"; fi; }
+
 what_next() {
   heading "Done: it stopped where it was told, and what arrived is what was there"
-  cat <<END
-Try next:
-  export KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
-  make install-plugin                                   the plugin, where kubectl finds it
-  kubectl relocation status $RELOCATION -n $DEMO_NAMESPACE -o wide       its steps, tasks, Jobs, pods and times
-  kubectl relocation logs $RELOCATION -n $DEMO_NAMESPACE                 what its tasks said
-  kubectl relocation pause $RELOCATION -n $DEMO_NAMESPACE                too late: the answer says why
-  kubectl explain relocation.spec.pauseAtStep           what a fence is
-END
+  echo 'Try next:'
+  try "export KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}"
+  try 'make install-plugin' 'the plugin, where kubectl finds it'
+  try "kubectl relocation status $RELOCATION -n $DEMO_NAMESPACE -o wide" 'its steps, tasks, Jobs, pods and times'
+  try "kubectl relocation logs $RELOCATION -n $DEMO_NAMESPACE" 'what its tasks said'
+  try "kubectl relocation pause $RELOCATION -n $DEMO_NAMESPACE" 'too late: the answer says why'
+  try 'kubectl explain relocation.spec.pauseAtStep' 'what a fence is'
 }
 
 SCRATCH=$(mktemp -d)
