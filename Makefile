@@ -5,8 +5,8 @@
 # CLUSTER=current uses the kubeconfig you have and needs none; IMAGE then names the operator's image your cluster can pull.
 
 CLUSTER ?= local
-# Which of examples/ `make demo` shows: files, volume-to-s3 or s3-to-s3.
-EXAMPLE ?= files
+# Which of examples/ `make demo` shows: volume-to-volume, volume-to-s3 or s3-to-s3.
+EXAMPLE ?= volume-to-volume
 RELOCATION_CACHE ?= $(HOME)/.cache/relocation-operator
 CARGO_TARGET_DIR ?= $(RELOCATION_CACHE)/target
 export RELOCATION_CACHE CARGO_TARGET_DIR
@@ -201,7 +201,7 @@ test-oldest:
 	@echo "CLUSTER=current: test-oldest needs the local cluster, because it starts another one"
 endif
 
-test-e2e: install-crds load-images no-operator ## Run the tests that move real data with real pods
+test-e2e: install-crds load-images demo-s3 no-operator ## Run the tests that move real data with real pods
 	cargo test --locked --test e2e
 
 test-helm: install-crds load-images no-operator ## Run the tests that install, upgrade and remove the chart

@@ -5,7 +5,7 @@
 # `make demo` sets everything up and calls this.
 # It needs a kubeconfig whose cluster has the operator installed, and kubectl-relocation in PATH.
 #
-#   EXAMPLE         which folder of examples/: files (between volumes), volume-to-s3 or s3-to-s3
+#   EXAMPLE         which folder of examples/: volume-to-volume, volume-to-s3 or s3-to-s3
 #   IMAGE           the image of the plan's tasks
 #   TOOLS_IMAGE     a busybox
 #   S3_IMAGE        a versitygw, the S3 server of the examples with one
@@ -14,7 +14,7 @@
 set -euo pipefail
 
 CHECKOUT=$(cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.." && pwd)
-EXAMPLE=${EXAMPLE:-files}
+EXAMPLE=${EXAMPLE:-volume-to-volume}
 IMAGE=${IMAGE:-localhost/relocation-operator:dev}
 TOOLS_IMAGE=${TOOLS_IMAGE:-docker.io/library/busybox:1.37}
 S3_IMAGE=${S3_IMAGE:-docker.io/versity/versitygw:v1.8.0}
@@ -25,8 +25,8 @@ LONGEST_MOVE=20m
 main() {
   command -v kubectl-relocation >/dev/null ||
     fail "kubectl-relocation is not in PATH; run the demonstration with 'make demo', or install the plugin with: make install-plugin"
-  [[ $EXAMPLE == files || $EXAMPLE == volume-to-s3 || $EXAMPLE == s3-to-s3 ]] ||
-    fail "EXAMPLE is 'files', 'volume-to-s3' or 's3-to-s3', not '$EXAMPLE'"
+  [[ $EXAMPLE == volume-to-volume || $EXAMPLE == volume-to-s3 || $EXAMPLE == s3-to-s3 ]] ||
+    fail "EXAMPLE is 'volume-to-volume', 'volume-to-s3' or 's3-to-s3', not '$EXAMPLE'"
   heading "1. A clean namespace"
   clean_namespace
   heading "2. Real data at the source"
@@ -104,7 +104,7 @@ apply() {
 # The S3 server keeps an object as a file, so its folder shows what arrived without asking it.
 at_source() {
   case $EXAMPLE in
-    files) k exec compare -- sh -c "cd /source && $1" ;;
+    volume-to-volume) k exec compare -- sh -c "cd /source && $1" ;;
     volume-to-s3) k exec load -- sh -c "cd /source && $1" ;;
     s3-to-s3) k exec s3 -c look -- sh -c "cd /data/source/data && $1" ;;
   esac
@@ -112,7 +112,7 @@ at_source() {
 
 at_target() {
   case $EXAMPLE in
-    files) k exec compare -- sh -c "cd /target && $1" ;;
+    volume-to-volume) k exec compare -- sh -c "cd /target && $1" ;;
     *) k exec s3 -c look -- sh -c "cd /data/target/data && $1" ;;
   esac
 }
@@ -123,7 +123,7 @@ load_source() {
   count=$(cd "$root" && find "${folders[@]}" -type f | wc -l)
   ((count > 20000)) || [[ -n ${DEMO_DATA:-} ]] ||
     fail "only $count files were found below $root, and the demonstration promises more than 20,000"
-  if [[ $EXAMPLE != files ]]; then
+  if [[ $EXAMPLE != volume-to-volume ]]; then
     apply s3.yaml
     k wait --for=condition=Ready pod/s3 --timeout=120s >/dev/null
   fi
@@ -138,7 +138,7 @@ load_source() {
     echo "streaming $count files into the source volume (about 10 s)"
     tar -C "$root" -cf - "${folders[@]}" | k exec -i load -- tar -C /source -xf -
   fi
-  if [[ $EXAMPLE == files ]]; then
+  if [[ $EXAMPLE == volume-to-volume ]]; then
     k delete pod load >/dev/null
     apply compare.yaml >/dev/null
     k wait --for=condition=Ready pod/compare --timeout=120s >/dev/null
@@ -196,7 +196,7 @@ show_fence() {
   [[ $seen == *"possible now"*"kubectl relocation unpause $RELOCATION"* ]] || give_up "the status does not say how to go on"
   status=$(k get reloc "$RELOCATION" -o 'jsonpath={.status.status} {.status.step}')
   [[ $status == "PAUSE IMPORTING" ]] || give_up "it stopped, but at '$status' and not at 'PAUSE IMPORTING'"
-  if [[ $EXAMPLE == files ]]; then
+  if [[ $EXAMPLE == volume-to-volume ]]; then
     written=$(at_target 'find . -mindepth 1 | wc -l')
   else
     written=$(k exec s3 -c look -- sh -c "find /data/target -mindepth 1 -type f | wc -l")
@@ -218,7 +218,7 @@ compare() {
   local status
   status=$(k get reloc "$RELOCATION" -o 'jsonpath={.status.status}')
   [[ $status == SUCCESS ]] || give_up "the relocation ended with '$status', not with SUCCESS"
-  if [[ $EXAMPLE != files ]]; then
+  if [[ $EXAMPLE != volume-to-volume ]]; then
     # What stands for a folder of a volume is an object of its own, and no file.
     compare_lists "names and content of files" "find . -type f ! -name .relocation-directory -print0 | sort -z | xargs -0 sha256sum"
     compare_lists "sizes of files" "find . -type f ! -name .relocation-directory -print0 | sort -z | xargs -0 stat -c '%n %s'"
@@ -242,17 +242,18 @@ compare_lists() {
   printf '%s: %d lines, the same on both sides (%s)\n' "$what" "$(wc -l <"$SCRATCH/source")" "$(sha256sum <"$SCRATCH/source" | cut -c 1-16)"
 }
 
+# try COMMAND [WHAT]: a command to type next, and what it shows.
+try() { if [[ -n ${2:-} ]]; then printf '  %-68s %s\n' "$1" "$2"; else printf '  %s\n' "$1"; fi; }
+
 what_next() {
   heading "Done: it stopped where it was told, and what arrived is what was there"
-  cat <<END
-Try next:
-  export KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}
-  make install-plugin                                   the plugin, where kubectl finds it
-  kubectl relocation status $RELOCATION -n $DEMO_NAMESPACE -o wide       its steps, tasks, Jobs, pods and times
-  kubectl relocation logs $RELOCATION -n $DEMO_NAMESPACE                 what its tasks said
-  kubectl relocation pause $RELOCATION -n $DEMO_NAMESPACE                too late: the answer says why
-  kubectl explain relocation.spec.pauseAtStep           what a fence is
-END
+  echo 'Try next:'
+  try "export KUBECONFIG=${KUBECONFIG:-$HOME/.kube/config}"
+  try 'make install-plugin' 'the plugin, where kubectl finds it'
+  try "kubectl relocation status $RELOCATION -n $DEMO_NAMESPACE -o wide" 'its steps, tasks, Jobs, pods and times'
+  try "kubectl relocation logs $RELOCATION -n $DEMO_NAMESPACE" 'what its tasks said'
+  try "kubectl relocation pause $RELOCATION -n $DEMO_NAMESPACE" 'too late: the answer says why'
+  try 'kubectl explain relocation.spec.pauseAtStep' 'what a fence is'
 }
 
 SCRATCH=$(mktemp -d)

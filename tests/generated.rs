@@ -56,6 +56,14 @@ spec:
 }
 
 #[test]
+fn the_page_about_the_mover_shows_the_shortest_plan_as_it_stands() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a file");
+    let plan = read("examples/volume-to-s3/short.yaml");
+    let plan = &plan[plan.find("apiVersion").expect("a manifest")..];
+    assert!(read("docs/mover.md").contains(&format!("```yaml\n{plan}```\n")), "docs/mover.md shows another plan");
+}
+
+#[test]
 fn the_charts_page_lists_every_value_with_its_comment() {
     let mut table = String::from("| value | default | meaning |\n| --- | --- | --- |\n");
     for value in values() {

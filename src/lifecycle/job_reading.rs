@@ -82,6 +82,15 @@ pub fn read_pod(pod: &Pod) -> PodSeen {
                 })
             })
         })
+        .or_else(|| {
+            // The kubelet says what is missing in its events alone.
+            let is_unprepared = status
+                .conditions
+                .iter()
+                .flatten()
+                .any(|condition| condition.type_ == "PodReadyToStartContainers" && condition.status == "False");
+            is_unprepared.then(|| ("ContainerCreating".to_owned(), unprepared(pod)))
+        })
         .filter(|_| phase == "Pending");
     PodSeen {
         name: pod.metadata.name.clone().unwrap_or_default(),
@@ -92,6 +101,13 @@ pub fn read_pod(pod: &Pod) -> PodSeen {
         exit_code: terminated.map(|terminated| terminated.exit_code),
         result: terminated.map(|terminated| TaskResult::read(terminated.message.as_deref().unwrap_or_default())),
     }
+}
+
+fn unprepared(pod: &Pod) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    format!(
+        "its volumes or its network are not ready; a Secret, ConfigMap or volume that is missing is named at the end of: kubectl describe pod {name}"
+    )
 }
 
 /// The container named `main`, or the only one.

@@ -1,5 +1,6 @@
 //! The command line, and nothing about what it means.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -130,6 +131,12 @@ pub enum Step {
         #[command(flatten)]
         workspace: WorkspaceArgument,
     },
+    /// Any step: do what `RELOCATION_STEP` names, with those of the options that it takes; so every task can have the same template.
+    Step {
+        /// Options of the steps above, those of all steps among them.
+        #[arg(value_name = "OPTION", trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// Any step: move nothing, end well and report the verdict VALID. For trying out an installation.
     Rehearse,
 }
@@ -182,37 +189,40 @@ fn bandwidth(text: &str) -> Result<Bandwidth, String> {
 mod tests {
     use serde_json::Value;
 
+    use super::super::any_step;
     use super::*;
 
-    /// The arguments of all tasks of an example's plan, with the parameters at their defaults.
-    fn arguments_of(example: &str) -> Vec<Vec<String>> {
-        let path = format!("{}/examples/{example}/plan.yaml", env!("CARGO_MANIFEST_DIR"));
+    /// The step and the arguments of all tasks of an example's plan, with the parameters at their defaults.
+    fn arguments_of(example: &str) -> Vec<(String, Vec<String>)> {
+        let path = format!("{}/examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
         let plan: Value = serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        let parameters = plan["spec"]["parameters"].as_array().unwrap();
+        let parameters = plan["spec"]["parameters"].as_array().cloned().unwrap_or_default();
         let fill_in = |text: &str| {
             parameters.iter().fold(text.to_owned(), |text, parameter| {
                 let name = parameter["name"].as_str().unwrap();
                 text.replace(&format!("$({name})"), parameter["default"].as_str().unwrap())
             })
         };
+        let words_of = |task: &Value| {
+            let container = &task["template"]["spec"]["containers"][0];
+            let words = ["command", "args"].map(|field| container[field].as_array().cloned().unwrap_or_default());
+            words.iter().flatten().map(|word| fill_in(word.as_str().unwrap())).collect()
+        };
         let steps = plan["spec"]["steps"].as_array().unwrap();
-        let tasks = steps.iter().flat_map(|step| step["tasks"].as_array().unwrap());
-        tasks
-            .map(|task| {
-                let container = &task["template"]["spec"]["containers"][0];
-                let words = [&container["command"], &container["args"]].map(|words| words.as_array().unwrap());
-                words.into_iter().flatten().map(|word| fill_in(word.as_str().unwrap())).collect()
-            })
-            .collect()
+        let tasks = steps.iter().flat_map(|step| {
+            let name = step["step"].as_str().unwrap().to_owned();
+            step["tasks"].as_array().unwrap().iter().map(move |task| (name.clone(), task))
+        });
+        tasks.map(|(step, task)| (step, words_of(task))).collect()
     }
 
     #[test]
     fn every_task_of_the_examples_is_a_command_line_of_the_mover() {
-        for example in ["files", "volume-to-s3", "s3-to-s3"] {
+        for example in ["volume-to-volume/plan", "volume-to-s3/plan", "volume-to-s3/short", "s3-to-s3/plan"] {
             let all = arguments_of(example);
             assert!(all.len() >= 5, "{example}");
-            for words in all {
-                let parsed = Arguments::try_parse_from(&words);
+            for (step, words) in all {
+                let parsed = any_step::parse(words.iter().map(OsString::from), |_| Some(OsString::from(&step)));
                 assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
                 assert!(!words.iter().any(|word| word.contains("$(")), "{words:?}");
             }

@@ -80,7 +80,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A store did not do what it was asked.
-    #[error("cannot {action} {} of the {side} {store}: the store {}", Quoted(path), fault.phrase())]
+    #[error("{}: the store {}", asked(action, *side, store, path, fault), fault.phrase())]
     Store {
         /// A verb phrase that fits after "cannot".
         action: &'static str,
@@ -223,6 +223,21 @@ pub enum Error {
         /// Status or connection problem.
         problem: String,
     },
+}
+
+/// What a store was asked for. What is wrong with all of it is not said of the one object that was asked for first.
+fn asked(action: &str, side: Side, store: &str, path: &[u8], fault: &Fault) -> String {
+    match fault {
+        Fault::NoBucket | Fault::Credentials(_) => format!("cannot use the {side} {store}"),
+        Fault::Denied(_)
+        | Fault::Missing
+        | Fault::Exists
+        | Fault::Changed
+        | Fault::Full(_)
+        | Fault::Key
+        | Fault::Unsupported(_)
+        | Fault::Busy(_) => format!("cannot {action} {} of the {side} {store}", Quoted(path)),
+    }
 }
 
 impl Error {
@@ -394,7 +409,9 @@ impl Advice {
             (Self::Grant, Side::Workspace | Side::Target) => {
                 "allow these credentials to list, read, write and delete there (s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload), then recover".to_owned()
             }
-            (Self::Bucket, _) => "make the bucket or correct its name in the plan, then recover".to_owned(),
+            (Self::Bucket, _) => {
+                "make the bucket or correct its name in the plan or the relocation's parameters, then recover".to_owned()
+            }
             (Self::Buy, _) => {
                 "raise the store's quota or free room there, then recover: what has been written is kept and not written again".to_owned()
             }

@@ -12,6 +12,7 @@
 //! | `NOTIFYING` | [`notify`] | manifest | an HTTP POST |
 //! | `onEnd` | [`cleanup`] | journal, target | removes what it wrote |
 //! | any | `rehearse` | nothing | nothing |
+//! | any | `step` | is the subcommand of the step that it runs in (see [`any_step`]) |
 //!
 //! Source and target are trees or stores, each (see [`end`]). With `--staging=copy` the data rest in the workspace between UPLOADING and IMPORTING;
 //! with `--staging=none` only the manifest does, and data go from source to target in one stream.
@@ -42,10 +43,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
 use clap::error::ContextKind;
 
-use self::arguments::{Arguments, ExistingArgument, SourceArgument, Step, TargetArgument, WorkspaceArgument};
+use self::arguments::{ExistingArgument, SourceArgument, Step, TargetArgument, WorkspaceArgument};
 use self::error::{Disposition, Error};
 use self::filter::Filter;
 use self::import::Ends;
@@ -55,6 +55,7 @@ use self::settings::Settings;
 use self::upload::{Empty, Wanted};
 use self::workspace::Stopped;
 
+pub mod any_step;
 pub mod arguments;
 pub mod cleanup;
 pub mod clock;
@@ -119,7 +120,7 @@ pub fn run(
     variable: impl Fn(&str) -> Option<OsString>,
     out: &mut dyn Write,
 ) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let arguments = match any_step::parse(arguments, &variable) {
         Ok(arguments) => arguments,
         Err(asked) if !asked.use_stderr() => {
             let _ = write!(out, "{asked}");
@@ -180,6 +181,10 @@ fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<O
         Step::Notify { url, workspace } => notify::run(url.as_deref(), &at(workspace), settings),
         Step::Cleanup { target: TargetArgument { target }, workspace } => {
             cleanup::run(target, &at(workspace), settings, console)
+        }
+        // Written before an option that all steps have, it is not taken for the first word.
+        Step::Step { .. } => {
+            Err(Error::Arguments("'step' is the first word; write it before every option".to_owned()).into())
         }
         Step::Rehearse => Ok(rehearse(settings)),
     }

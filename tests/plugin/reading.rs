@@ -412,15 +412,18 @@ async fn explain_names_what_is_in_the_way() {
 async fn explain_says_what_a_manifest_would_run_before_it_is_applied() {
     run(async |scenario| {
         let person = Person::of(scenario);
-        let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/files");
+        let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/volume-to-volume");
         person.types(&format!("explain -f {examples}/plan.yaml")).await.shows(expect![[r#"
-            plan files: runs as many relocations at once as there are
+            plan volume-to-volume: runs as many relocations at once as there are
               UPLOADING  copy: up to 4 times, within AGE each, image localhost/relocation-operator:dev
               PREPROCESSING  check: up to 4 times, within AGE each, image localhost/relocation-operator:dev
               VALIDATING  evidence: up to 4 times, within AGE each, must give a verdict, image localhost/relocation-operator:dev
               IMPORTING  write: up to 4 times, within AGE each, image localhost/relocation-operator:dev
               POSTPROCESSING  compare: up to 4 times, within AGE each, image localhost/relocation-operator:dev
               NOTIFYING  tell: up to 4 times, within AGE each, a failure is ignored, image localhost/relocation-operator:dev
+              parameter  EXISTING: default "fail"
+              parameter  BANDWIDTH: default ""
+              parameter  CONCURRENCY: default ""
               parameter  NOTIFY_URL: default ""
         "#]]);
         let manifest = format!("{}/acme-{}.yaml", env!("CARGO_TARGET_TMPDIR"), scenario.namespace);

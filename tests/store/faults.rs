@@ -35,7 +35,7 @@ fn wrong_credentials_are_named_and_not_shown() {
             done.assert_stopped(
                 65,
                 &[
-                    "of the target s3://target/some/prefix: the store does not accept the credentials",
+                    "cannot use the target s3://target/some/prefix: the store does not accept the credentials",
                     code,
                     "correct the credentials in the Secret that the plan's template mounts, then recover",
                 ],
@@ -52,13 +52,14 @@ fn a_bucket_that_does_not_exist_is_named() {
     let mut work = uploaded(Work::to_store("none"));
     work.target = "s3://nowhere/x".to_owned();
     for step in ["preprocess", "import", "postprocess"] {
-        work.run(step)
-            .assert_stopped(65, &["of the target s3://nowhere/x: the store has no such bucket; make the bucket"]);
+        work.run(step).assert_stopped(
+            65,
+            &["cannot use the target s3://nowhere/x: the store has no such bucket; make the bucket"],
+        );
     }
     let mut work = Work::from_store("none");
     work.source = "s3://nowhere".to_owned();
-    work.run("upload")
-        .assert_stopped(65, &["cannot list '.' of the source s3://nowhere: the store has no such bucket"]);
+    work.run("upload").assert_stopped(65, &["cannot use the source s3://nowhere: the store has no such bucket"]);
 }
 
 #[test]

@@ -161,6 +161,15 @@ fn a_pod_says_why_it_does_not_start() {
     assert_eq!(init.unwrap().0, "CrashLoopBackOff");
     let unscheduled = json!({ "phase": "Pending", "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes" }] });
     assert_eq!(seen(unscheduled), Some(("Unschedulable".to_owned(), "0/1 nodes".to_owned())));
+    let no_sandbox =
+        json!([{ "type": "PodReadyToStartContainers", "status": "False", "reason": "PodSandboxNotReady" }]);
+    let creating = [waiting("ContainerCreating")];
+    let unprepared = seen(json!({ "phase": "Pending", "containerStatuses": creating, "conditions": no_sandbox }));
+    let (reason, message) = unprepared.unwrap();
+    assert_eq!(reason, "ContainerCreating");
+    assert!(message.ends_with("kubectl describe pod acme-1-x"), "{message}");
+    let sandbox = json!([{ "type": "PodReadyToStartContainers", "status": "True" }]);
+    assert_eq!(seen(json!({ "phase": "Pending", "containerStatuses": creating, "conditions": sandbox })), None);
     assert_eq!(seen(json!({ "phase": "Running", "containerStatuses": [waiting("ErrImagePull")] })), None);
 }
 
