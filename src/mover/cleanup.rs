@@ -7,7 +7,7 @@
 //!
 //! A source is never touched, without a journal there is nothing to do, and after a success everything stays.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode};
@@ -190,7 +190,7 @@ fn clean_store(
     let address = store.location().to_string();
     let journal = Journal::open(&workspace.root, settings.sequence(), &address, earlier())?;
     let mut removed =
-        Removed { leftovers: abort_uploads(store, console, &journal, &HashSet::new())?.aborted, ..Removed::default() };
+        Removed { leftovers: abort_uploads(store, console, &journal, &BTreeSet::new())?.aborted, ..Removed::default() };
     for (path, line) in lines.iter().rev() {
         let key = encode(path.as_bytes()).text;
         // The journal names the path; whether that is a directory's object, the store tells.

@@ -4,7 +4,7 @@
 //! Nothing of ours remains afterwards: uploads that were never completed go, and so does the record of the fencing token.
 //! What is there and not in the manifest is only counted: it is somebody else's.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::content::Copier;
 use super::entry::{Content, Entry};
@@ -50,7 +50,7 @@ pub fn run(
     let fence = StoreFence::claim(store, settings.launch.as_ref())?;
     let address = store.location().to_string();
     let journal = Journal::open(&workspace.root, settings.sequence(), &address, earlier())?;
-    let leftovers = abort_uploads(store, console, &journal, &HashSet::new())?.aborted;
+    let leftovers = abort_uploads(store, console, &journal, &BTreeSet::new())?.aborted;
     let mut there: HashSet<String> = store.list()?.into_iter().map(|object| object.key).collect();
     there.retain(|key| !is_record(key));
     let mut problems = Problems::new(workspace, "reports/postprocess-problems.txt");

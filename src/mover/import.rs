@@ -300,22 +300,7 @@ impl Feed<'_> {
         let path = entry.path.as_bytes();
         let (name, file, part_size, begun) = match self.reopen(&entry, &to, size)? {
             Some(reopened) => reopened,
-            None => {
-                let name = self.fence.temporary(self.numbers.fetch_add(1, Ordering::Relaxed));
-                let text = String::from_utf8_lossy(&name).into_owned();
-                // An earlier file may have had this name, and this inode after it: what is known of that ends before there is another.
-                self.journal.sync(self.journal.add(&Line::Begun {
-                    begun: entry.path.clone(),
-                    r#as: text.clone(),
-                    ino: 0,
-                    part_size,
-                    parts: 0,
-                    chain: Chain::default().saved(),
-                })?)?;
-                let file = to.create_file(&name).at("create", Side::Target, path)?;
-                rustix::fs::ftruncate(&file, size).at("write", Side::Target, path)?;
-                (text, file, part_size, Chain::default())
-            }
+            None => self.begin(&entry, &to, size, part_size)?,
         };
         let ino = Facts::of(&file).at("look at", Side::Target, path)?.identity.1;
         let number = begun.count();
@@ -326,6 +311,31 @@ impl Feed<'_> {
         ));
         // What has been handed out for this path are its parts.
         Ok(Piece::Made)
+    }
+
+    /// A new file under a temporary name.
+    fn begin(
+        &self,
+        entry: &Entry,
+        to: &Dir,
+        size: u64,
+        part_size: u64,
+    ) -> Result<(String, OwnedFd, u64, Chain), Error> {
+        let path = entry.path.as_bytes();
+        let bytes = self.fence.temporary(self.numbers.fetch_add(1, Ordering::Relaxed));
+        let name = String::from_utf8_lossy(&bytes).into_owned();
+        // An earlier file may have had this name, and this inode after it: what is known of that ends before there is another.
+        self.journal.sync(self.journal.add(&Line::Begun {
+            begun: entry.path.clone(),
+            r#as: name.clone(),
+            ino: 0,
+            part_size,
+            parts: 0,
+            chain: Chain::default().saved(),
+        })?)?;
+        let file = to.create_file(&bytes).at("create", Side::Target, path)?;
+        rustix::fs::ftruncate(&file, size).at("write", Side::Target, path)?;
+        Ok((name, file, part_size, Chain::default()))
     }
 
     /// The file that an earlier attempt has begun, if all that the journal says of it is there.

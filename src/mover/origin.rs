@@ -223,6 +223,7 @@ impl Ranged {
         }
     }
 
+    #[allow(clippy::missing_panics_doc)] // it cannot
     /// Reads a part into memory. It is shorter than asked for if the file ends earlier.
     pub fn read(&self, path: &[u8], range: Range<u64>, throttle: &Throttle) -> Result<Vec<u8>, Error> {
         let length = usize::try_from(range.end - range.start).expect("a part fits into memory");

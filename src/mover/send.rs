@@ -7,7 +7,7 @@
 //! A large file goes in parts (see [`super::parts`]), sent by all threads. The journal says which parts the store has taken, and the next attempt sends the others.
 //! Parts of other uploads that killed attempts did not complete are removed first.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use blake3::hazmat::ChainingValue;
@@ -182,7 +182,7 @@ pub fn abort_uploads(
     store: &Store,
     console: &Console,
     journal: &Journal,
-    spared: &HashSet<String>,
+    spared: &BTreeSet<String>,
 ) -> Result<Swept, Error> {
     let is_ours = |key: &str| {
         let path = key.as_bytes().to_vec();
@@ -207,7 +207,7 @@ struct Feed<'a> {
     /// What the target has.
     there: &'a HashMap<String, Object>,
     /// The uploads of earlier attempts that can be gone on with.
-    alive: &'a HashSet<String>,
+    alive: &'a BTreeSet<String>,
     /// The large file of which parts are still to be handed out, and the next one.
     parts: Option<(Arc<Large>, u64)>,
     resumed: u64,

@@ -3,7 +3,7 @@
 //! The library cannot list them, so this is a request of our own, by a signed URL, which leaves this module only towards the store.
 //! Google and Azure are not asked: Azure drops such parts after a week, and Google by a rule of the bucket's life cycle.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use object_store::path::Path as ObjectPath;
@@ -45,12 +45,12 @@ pub struct Swept {
     /// How many were ended.
     pub aborted: u64,
     /// The ids of those that were spared and are there.
-    pub alive: HashSet<String>,
+    pub alive: BTreeSet<String>,
 }
 
 impl Store {
     /// Ends the uploads of these keys that were never completed, but for those with an id in `spared`.
-    pub fn abort_uploads(&self, is_ours: impl Fn(&str) -> bool, spared: &HashSet<String>) -> Result<Swept, Error> {
+    pub fn abort_uploads(&self, is_ours: impl Fn(&str) -> bool, spared: &BTreeSet<String>) -> Result<Swept, Error> {
         let mut swept = Swept::default();
         if self.shared.opened.s3.is_none() {
             return Ok(swept);
