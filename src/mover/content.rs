@@ -33,14 +33,21 @@ impl Failed {
             Self::Write(source) => Error::access("write", to, path, source),
         }
     }
+
+    fn cause(self) -> io::Error {
+        match self {
+            Self::Read(cause) | Self::Write(cause) => cause,
+        }
+    }
 }
 
 /// Reads a file from its start to its end and says how long it is and what its digest is. Holes are hashed and not read.
 pub fn digest(from: &OwnedFd) -> io::Result<(u64, Digest)> {
     let (mut copier, mut hasher, throttle) = (Copier::default(), blake3::Hasher::new(), Throttle::default());
-    let known = copier.hash_into(from, &Facts::of(from)?, &mut hasher, &throttle)?;
+    let facts = Facts::of(from)?;
+    let known = copier.copy_range(from, &facts, 0..facts.size, None, &mut hasher, &throttle).map_err(Failed::cause)?;
     // To its end also if it has grown since.
-    let size = copier.hash_range(from, known, u64::MAX, &mut hasher, &throttle)?;
+    let size = copier.copy_data(from, known..u64::MAX, None, &mut hasher, &throttle).map_err(Failed::cause)?;
     Ok((size, hasher.finalize().into()))
 }
 
@@ -87,6 +94,7 @@ impl Copier {
         hasher: &mut blake3::Hasher,
         throttle: &Throttle,
     ) -> Result<u64, Failed> {
+        // A hole is zeros by definition: to read one costs five times as much as to hash it, and fills the kernel's cache.
         if facts.allocated >= facts.size {
             return self.copy_data(from, range, to, hasher, throttle);
         }
@@ -106,55 +114,8 @@ impl Copier {
     /// Hashes the file `from`, whose facts are `facts`, and nothing beyond `facts.size`. Returns how many bytes there were, holes included, and their digest.
     pub fn hash(&mut self, from: &OwnedFd, facts: &Facts, throttle: &Throttle) -> io::Result<(u64, Digest)> {
         let mut hasher = blake3::Hasher::new();
-        let size = self.hash_into(from, facts, &mut hasher, throttle)?;
+        let size = self.copy_range(from, facts, 0..facts.size, None, &mut hasher, throttle).map_err(Failed::cause)?;
         Ok((size, hasher.finalize().into()))
-    }
-
-    /// A hole is zeros by definition: to read one costs five times as much as to hash it, and fills the kernel's cache.
-    fn hash_into(
-        &mut self,
-        from: &OwnedFd,
-        facts: &Facts,
-        hasher: &mut blake3::Hasher,
-        throttle: &Throttle,
-    ) -> io::Result<u64> {
-        if facts.allocated >= facts.size {
-            return self.hash_range(from, 0, facts.size, hasher, throttle);
-        }
-        let mut offset = 0;
-        while offset < facts.size {
-            let data = next(from, SeekFrom::Data(offset), facts.size)?;
-            self.hash_zeros(hasher, data.saturating_sub(offset));
-            let hole = next(from, SeekFrom::Hole(data), facts.size)?;
-            offset = self.hash_range(from, data, hole, hasher, throttle)?;
-            if offset < hole {
-                break;
-            }
-        }
-        Ok(offset)
-    }
-
-    /// Hashes from `start` to `end` or the end of the file, and says where it got to.
-    fn hash_range(
-        &mut self,
-        from: &OwnedFd,
-        start: u64,
-        end: u64,
-        hasher: &mut blake3::Hasher,
-        throttle: &Throttle,
-    ) -> io::Result<u64> {
-        let mut offset = start;
-        while offset < end {
-            let want = chunk(end - offset);
-            let read = read_at(from, &mut self.buffer[..want], offset)?;
-            if read == 0 {
-                break;
-            }
-            throttle.pass(read);
-            hasher.update(&self.buffer[..read]);
-            offset += read as u64;
-        }
-        Ok(offset)
     }
 
     /// Copies what `fill` gives, from where the last ended, into the empty file `to`, if there is one to fill. Returns how many bytes there were and their digest.

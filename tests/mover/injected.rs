@@ -202,7 +202,8 @@ fn a_disk_that_cannot_write_is_said_and_nothing_is_lost() {
             let judge = |call: &str, attempt: &Attempt| {
                 // What only tidies up may fail: the next attempt does it. A preallocation only foresees.
                 // Where there is no room for an attribute, a file is the record of the fencing token.
-                let may_be_ignored = matches!(call, "?unlinkat" | "fallocate") || (call, how) == ("fsync", "error=ENOSPC");
+                let may_be_ignored =
+                    matches!(call, "?unlinkat" | "fallocate") || (call, how) == ("fsync", "error=ENOSPC");
                 if attempt.code == Some(0) && may_be_ignored {
                     return;
                 }
