@@ -5,16 +5,17 @@
 //! an object whose `ETag` is the one we were given is done, one that was about to be sent is read back and compared, any other is somebody else's.
 //! Parts of uploads that killed attempts did not complete are removed first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use object_store::PutMode;
 
 use super::content::Copier;
-use super::entry::{Content, Digest, Entry};
+use super::entry::{Content, Digest, Entry, RelativePath};
 use super::error::Error;
 use super::import::Existing;
-use super::journal::{Journal, Known, Line, Place as Written, earlier};
+use super::journal::{Journal, Line, Place as Written, earlier};
+use super::listing::There;
 use super::manifest::{Reader, Totals};
 use super::object::{self, Kind};
 use super::origin::{Origin, Place};
@@ -25,7 +26,7 @@ use super::settings::Settings;
 use super::store::fault::Fault;
 use super::store::fence::StoreFence;
 use super::store::key::Key;
-use super::store::{About, Object, Replace, Store};
+use super::store::{About, Replace, Store};
 use super::workspace::{Stopped, Workspace};
 use super::{Console, clock, fence, pool};
 
@@ -56,8 +57,8 @@ enum Piece {
     Present(Entry),
     /// Something has its key.
     Check { entry: Entry, key: Key, from: Place, is_ours: bool },
-    /// Nothing has.
-    Write { entry: Entry, key: Key, from: Place },
+    /// Nothing has. Its line is in the journal already, and those of a whole batch go to the disk together.
+    Write { entry: Entry, key: Key, from: Place, announced: Written },
 }
 
 impl pool::Weighed for Piece {
@@ -85,9 +86,8 @@ impl Send<'_> {
         let fence = StoreFence::claim(&self.store, launch)?;
         let address = self.store.location().to_string();
         let journal = Journal::open(&self.workspace.root, self.settings.sequence(), &address, earlier())?;
-        let there: HashMap<String, Object> =
-            self.store.list()?.into_iter().map(|object| (object.key.clone(), object)).collect();
-        let leftovers = abort_uploads(&self.store, console, &journal)?;
+        let there = There::list(&self.store, |_| false)?;
+        let leftovers = abort_uploads(&self.store, console, |path| Ok(journal.known(path).is_some()))?;
         let mut progress = Progress::new(console.out, clock::now, self.totals.files);
         let sender = Sender {
             store: &self.store,
@@ -137,12 +137,20 @@ impl Send<'_> {
 }
 
 /// Removes parts of uploads of ours that were never completed. A store that does not let us look for them keeps nobody from moving data.
-pub fn abort_uploads(store: &Store, console: &Console, journal: &Journal) -> Result<u64, Error> {
+pub fn abort_uploads(
+    store: &Store,
+    console: &Console,
+    mut knows: impl FnMut(&RelativePath) -> Result<bool, Error>,
+) -> Result<u64, Error> {
     let is_ours = |key: &str| {
-        let path = key.as_bytes().to_vec();
-        let literal = path.try_into().ok().is_some_and(|path| journal.known(&path).is_some());
-        let decoded = || super::store::key::decode(key)?.try_into().ok();
-        literal || decoded().is_some_and(|path| journal.known(&path).is_some())
+        let literal = RelativePath::try_from(key.as_bytes().to_vec()).ok();
+        let decoded = super::store::key::decode(key).and_then(|path| path.try_into().ok());
+        for path in [literal, decoded].iter().flatten() {
+            if knows(path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     };
     match store.abort_uploads(is_ours) {
         Err(error @ Error::Store { fault: Fault::Denied(_) | Fault::Unsupported(_), .. }) => {
@@ -153,24 +161,24 @@ pub fn abort_uploads(store: &Store, console: &Console, journal: &Journal) -> Res
     }
 }
 
-fn piece(
-    entry: Entry,
-    origin: &mut Origin,
-    there: &HashMap<String, Object>,
-    journal: &Journal,
-) -> Result<Piece, Error> {
+fn piece(entry: Entry, origin: &mut Origin, there: &There, journal: &Journal) -> Result<Piece, Error> {
     let Some(key) = object::key(&entry) else { return Ok(Piece::Nothing) };
     let from = origin.place(entry.path.as_bytes())?;
     let known = journal.known(&entry.path);
-    Ok(match there.get(&key.text) {
-        None => Piece::Write { entry, key, from },
-        Some(object) if is_done(known, object) => Piece::Present(entry),
-        Some(_) => Piece::Check { is_ours: known.is_some_and(|known| !known.replaces), entry, key, from },
+    if !there.has(&key.text) {
+        return Ok(Piece::Write { announced: announce(&entry, journal)?, entry, key, from });
+    }
+    let is_done = |etag: &String| there.has_with(&key.text, etag);
+    Ok(if known.is_some_and(|known| known.etag.as_ref().is_some_and(is_done)) {
+        Piece::Present(entry)
+    } else {
+        Piece::Check { is_ours: known.is_some_and(|known| !known.replaces), entry, key, from }
     })
 }
 
-fn is_done(known: Option<&Known>, object: &Object) -> bool {
-    known.and_then(|known| known.etag.as_ref()).is_some_and(|etag| Some(etag) == object.etag.as_ref())
+/// Writes down what is about to show.
+fn announce(entry: &Entry, journal: &Journal) -> Result<Written, Error> {
+    journal.add(&Line::Object { object: entry.path.clone() })
 }
 
 /// What the workers share.
@@ -188,14 +196,16 @@ impl Sender<'_> {
         match piece {
             Piece::Nothing => Ok(Done::Nothing),
             Piece::Present(entry) => Ok(Done::Present(entry)),
-            Piece::Write { entry, key, from } => self.send(copier, entry, &key, &from),
+            Piece::Write { entry, key, from, announced } => self.send(copier, entry, &key, &from, announced),
             Piece::Check { entry, key, from, is_ours } => {
                 let path = entry.path.as_bytes();
                 match difference(self.store, &entry, &key, copier, self.throttle)? {
                     None if is_ours || !entry.is_file() => Ok(Done::Present(entry)),
                     None => self.existing.judge_equal(path).map(|()| Done::Present(entry)),
                     Some(_) if self.existing == Existing::Overwrite => {
-                        self.write(entry, &key, &from, Replace::Whatever)
+                        self.journal.add(&Line::Replaces { replaces: entry.path.clone() })?;
+                        let announced = announce(&entry, self.journal)?;
+                        self.write(entry, &key, &from, Replace::Whatever, announced)
                     }
                     Some(problem) => Err(Error::Conflict { path: path.to_vec(), problem }),
                 }
@@ -204,8 +214,15 @@ impl Sender<'_> {
     }
 
     /// Sends an entry whose key is free; fine also if the same content has come there meanwhile.
-    fn send(&self, copier: &mut Copier, entry: Entry, key: &Key, from: &Place) -> Result<Done, Error> {
-        match self.write(entry.clone(), key, from, Replace::Never) {
+    fn send(
+        &self,
+        copier: &mut Copier,
+        entry: Entry,
+        key: &Key,
+        from: &Place,
+        announced: Written,
+    ) -> Result<Done, Error> {
+        match self.write(entry.clone(), key, from, Replace::Never, announced) {
             Err(Error::Store { fault: Fault::Exists, .. }) => {
                 match difference(self.store, &entry, key, copier, self.throttle)? {
                     None => Ok(Done::Present(entry)),
@@ -216,13 +233,18 @@ impl Sender<'_> {
         }
     }
 
-    fn write(&self, entry: Entry, key: &Key, from: &Place, replace: Replace) -> Result<Done, Error> {
+    /// Writes an entry, as soon as the line that announces it is on the disk.
+    fn write(
+        &self,
+        entry: Entry,
+        key: &Key,
+        from: &Place,
+        replace: Replace,
+        announced: Written,
+    ) -> Result<Done, Error> {
         let about = object::about(&entry, key, &self.by);
         let has_replaced = replace == Replace::Whatever;
-        if has_replaced {
-            self.journal.add(&Line::Replaces { replaces: entry.path.clone() })?;
-        }
-        self.announce(&entry)?;
+        self.journal.sync(announced)?;
         self.fence.check()?;
         let etag = match &entry.content {
             Content::File { .. } => self.write_file(&entry, key, from, &about, replace)?,
@@ -230,12 +252,6 @@ impl Sender<'_> {
             Content::Directory { .. } => self.put(key, Vec::new(), &about, replace)?,
         };
         Ok(Done::Sent { entry, etag, has_replaced })
-    }
-
-    /// Writes down what is about to show, and returns when that is on the disk.
-    fn announce(&self, entry: &Entry) -> Result<(), Error> {
-        let place: Written = self.journal.add(&Line::Object { object: entry.path.clone() })?;
-        self.journal.sync(place)
     }
 
     fn put(&self, key: &Key, bytes: Vec<u8>, about: &About, replace: Replace) -> Result<Option<String>, Error> {

@@ -41,7 +41,7 @@ struct Upload {
 
 impl Store {
     /// Ends the uploads of these keys that were never completed, and says how many there were.
-    pub fn abort_uploads(&self, is_ours: impl Fn(&str) -> bool) -> Result<u64, Error> {
+    pub fn abort_uploads(&self, mut is_ours: impl FnMut(&str) -> Result<bool, Error>) -> Result<u64, Error> {
         if self.shared.opened.s3.is_none() {
             return Ok(0);
         }
@@ -54,7 +54,7 @@ impl Store {
                 let prefix = &self.shared.location.prefix;
                 let below =
                     if prefix.is_empty() { Some(key.as_str()) } else { key.strip_prefix(&format!("{prefix}/")) };
-                if below.is_some_and(&is_ours) {
+                if below.map_or(Ok(false), &mut is_ours)? {
                     let path = ObjectPath::parse(&key).map_err(|_| self.failed("name", &key, Fault::Key))?;
                     let done = self.wait(self.shared.opened.parts.abort_multipart(&path, &upload_id));
                     match done.map_err(|error| Fault::of(&error)) {
