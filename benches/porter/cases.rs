@@ -69,12 +69,12 @@ impl End {
 
 impl Case {
     /// How it is chosen, like `small:file-s3`.
-    pub fn name(&self) -> String {
+    pub fn name(self) -> String {
         format!("{}:{}-{}", self.data.word(), self.from.word(), self.to.word())
     }
 
     /// The heading of its section.
-    pub fn title(&self, size: Size) -> String {
+    pub fn title(self, size: Size) -> String {
         let (files, bytes) = self.data.files(size);
         let bytes = if bytes >= 1 << 20 { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) };
         let end = |end| if end == End::File { "folder" } else { "S3" };

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 
 use cases::{CASES, Case};
+use tools::Tool;
 
 /// What to measure, and how much of it.
 #[derive(Parser)]
@@ -41,7 +42,7 @@ struct Settings {
     #[arg(long, env = "BENCH_ROUNDS")]
     rounds: Option<usize>,
 
-    /// Which tools beside the porter.
+    /// Which tools beside the porter; empty for none.
     #[arg(long, env = "BENCH_TOOLS", value_delimiter = ',', default_value = "rclone,rclone-many,rsync,restic")]
     tools: Vec<String>,
 
@@ -76,16 +77,18 @@ enum Size {
 
 fn main() -> ExitCode {
     let settings = Settings::parse();
-    let known: Vec<String> = CASES.iter().map(Case::name).collect();
-    if let Some(wrong) = settings.cases.iter().find(|name| !known.contains(name)) {
-        eprintln!("error: there is no case '{wrong}'; they are {}", known.join(", "));
-        return ExitCode::FAILURE;
+    let (cases, tools) = (CASES.map(Case::name), Tool::ALL.map(|tool| tool.name().to_owned()));
+    for (what, chosen, known) in [("case", &settings.cases, &cases[..]), ("tool", &settings.tools, &tools[..])] {
+        if let Some(wrong) = chosen.iter().find(|name| !name.is_empty() && !known.contains(name)) {
+            eprintln!("error: there is no {what} '{wrong}'; they are {}", known.join(", "));
+            return ExitCode::FAILURE;
+        }
     }
-    let is_chosen = |case: &&Case| settings.cases.is_empty() || settings.cases.contains(&case.name());
+    let is_chosen = |case: &Case| settings.cases.is_empty() || settings.cases.contains(&case.name());
     let rounds = settings.rounds.unwrap_or(if settings.size == Size::Quick { 1 } else { 3 });
     let ground = measure::Ground::prepare(&settings);
     let sections: Vec<report::Section> = CASES
-        .iter()
+        .into_iter()
         .filter(is_chosen)
         .map(|case| {
             println!("{}", case.title(settings.size));

@@ -77,7 +77,7 @@ impl Drop for Ground {
 }
 
 /// Moves the data of a case with every tool that can, again and again, in turns.
-pub fn case(ground: &Ground, settings: &Settings, case: &Case, rounds: usize) -> Vec<Run> {
+pub fn case(ground: &Ground, settings: &Settings, case: Case, rounds: usize) -> Vec<Run> {
     let is_chosen = |tool: &Tool| *tool == Tool::Porter || settings.tools.iter().any(|name| name == tool.name());
     let tools: Vec<Tool> = Tool::ALL.into_iter().filter(is_chosen).filter(|tool| tool.can(case)).collect();
     let source =
@@ -111,7 +111,7 @@ impl Settings {
 }
 
 /// A bucket's place for each tool below its own prefix, and a folder's.
-fn places<'a>(ground: &'a Ground, settings: &'a Settings, case: &Case, tool: Tool, source: &Path) -> Places<'a> {
+fn places<'a>(ground: &'a Ground, settings: &'a Settings, case: Case, tool: Tool, source: &Path) -> Places<'a> {
     let folder = |path: &Path| path.to_str().expect("a path that can be written").to_owned();
     let repository = |bucket: &str| format!("s3:{}/{bucket}/restic", ground.server.endpoint());
     Places {
@@ -130,7 +130,7 @@ fn places<'a>(ground: &'a Ground, settings: &'a Settings, case: &Case, tool: Too
 }
 
 /// Puts the data into the bucket that is read from: by rclone for all, and as a repository for restic.
-fn prepare_source<'a>(ground: &Ground, case: &Case, tools: &[Tool], source: &Path, at: &impl Fn(Tool) -> Places<'a>) {
+fn prepare_source<'a>(ground: &Ground, case: Case, tools: &[Tool], source: &Path, at: &impl Fn(Tool) -> Places<'a>) {
     println!("  filling the bucket that is read from");
     empty(&ground.server.bucket("source"));
     let there =
@@ -141,13 +141,13 @@ fn prepare_source<'a>(ground: &Ground, case: &Case, tools: &[Tool], source: &Pat
         let there = Places { source: source.to_str().unwrap().to_owned(), ..at(Tool::Restic) };
         fs::create_dir_all(&there.scratch).unwrap();
         assert!(make_repository(&there).status().unwrap().success(), "restic makes its repository");
-        let backup = Case { from: End::File, to: End::S3, ..*case };
-        let mut steps = Tool::Restic.steps(&backup, &there);
+        let backup = Case { from: End::File, to: End::S3, ..case };
+        let mut steps = Tool::Restic.steps(backup, &there);
         assert!(steps[0].command.status().unwrap().success(), "restic fills its repository");
     }
 }
 
-fn one_run(ground: &Ground, case: &Case, tool: Tool, at: &Places, source: &Path) -> Run {
+fn one_run(ground: &Ground, case: Case, tool: Tool, at: &Places, source: &Path) -> Run {
     let target = match case.to {
         End::File => ground.work("target"),
         End::S3 => ground.server.bucket("target"),

@@ -22,7 +22,7 @@ pub struct Section {
 }
 
 /// The tables of a case.
-pub fn section(ground: &Ground, settings: &Settings, case: &Case, rounds: usize, runs: &[Run]) -> Section {
+pub fn section(ground: &Ground, settings: &Settings, case: Case, rounds: usize, runs: &[Run]) -> Section {
     let title = case.title(settings.size);
     let mut text = format!("## {title}\n\n");
     text.push_str("| tool | time | fastest to slowest | without verification | CPU | largest process | requests |\n");

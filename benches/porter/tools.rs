@@ -78,12 +78,12 @@ impl Tool {
     }
 
     /// Whether it can do a case.
-    pub fn can(self, case: &Case) -> bool {
+    pub fn can(self, case: Case) -> bool {
         self != Self::Rsync || (case.from == End::File && case.to == End::File)
     }
 
     /// Its commands for a case, in order.
-    pub fn steps(self, case: &Case, at: &Places) -> Vec<Step> {
+    pub fn steps(self, case: Case, at: &Places) -> Vec<Step> {
         let mut steps = match self {
             Self::Porter => porter(case, at),
             Self::Rclone => rclone(at, &[]),
@@ -116,7 +116,7 @@ fn step(name: &'static str, kind: Kind, program: impl AsRef<std::ffi::OsStr>) ->
 }
 
 /// The five steps that a plan runs, without a staged copy.
-fn porter(case: &Case, at: &Places) -> Vec<Step> {
+fn porter(case: Case, at: &Places) -> Vec<Step> {
     let address =
         |end: End, place: &str| if end == End::File { format!("file://{place}") } else { format!("s3://{place}") };
     let (source, target) = (address(case.from, &at.source), address(case.to, &at.target));
@@ -167,7 +167,7 @@ fn rsync(at: &Places) -> Vec<Step> {
 }
 
 /// A backup, and for a target that is a folder also its restoration.
-fn restic(case: &Case, at: &Places) -> Vec<Step> {
+fn restic(case: Case, at: &Places) -> Vec<Step> {
     let one = |name, kind, arguments: &[&str]| {
         let mut step = step(name, kind, "restic");
         step.command.arg("--repo").arg(&at.repository).arg("--quiet").args(arguments);
