@@ -38,7 +38,7 @@ unit_tests := $(filter-out acceptance alerts e2e faults helm image network plugi
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo demo-s3 \
 	chart test test-long test-model test-helm test-alerts test-image test-network test-store test-oldest lint lint-format lint-clippy lint-scripts lint-deny test-unit test-acceptance \
-	test-plugin test-faults test-e2e no-operator bench bench-record clean build-plugin install-plugin
+	test-plugin test-faults test-e2e no-operator bench bench-record bench-porter bench-porter-record clean build-plugin install-plugin
 
 help: ## List these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -239,10 +239,23 @@ bench bench-record: install-crds no-operator
 	@kwok=$$(cluster/cluster kwok) && RUST_LOG=$${RUST_LOG:-info} KWOK=$$kwok BENCH_RECORD=$(BENCH_RECORD) \
 	  cargo bench --locked --bench operator
 
+# Needs no cluster. rclone is built here and nowhere else; rsync and restic are Debian's.
+bench-porter bench-porter-record:
+	@cluster/cluster packages benchmark
+	@echo "compiling the mover and the benchmark (first time 5 to 8 minutes)"
+	cargo bench --locked --bench porter --no-run
+	@rclone=$$(cluster/cluster rclone) && versitygw=$$(cluster/cluster versitygw) && \
+	  RCLONE=$$rclone VERSITYGW=$$versitygw BENCH_RECORD=$(PORTER_RECORD) cargo bench --locked --bench porter
+
+bench-porter: PORTER_RECORD = $(CARGO_TARGET_DIR)/bench/porter.md
+bench-porter: ## Measure the mover next to rclone, rsync and restic (BENCH=quick: a few minutes)
+bench-porter-record: PORTER_RECORD = $(CURDIR)/docs/bench/porter.md
+bench-porter-record: ## The same, and keep the tables in docs/bench/porter.md
+
 bench: BENCH_RECORD = $(CARGO_TARGET_DIR)/bench/results.md
-bench: ## Measure the operator next to a bare client (25 minutes on 2 idle cores; BENCH=quick: 3)
+bench: bench-porter ## Measure the operator next to a bare client (25 minutes on 2 idle cores; BENCH=quick: 3), and the mover as below
 bench-record: BENCH_RECORD = docs/bench/results.md
-bench-record: ## The same, and keep the table in docs/bench/results.md
+bench-record: bench-porter-record ## The same, and keep the tables in docs/bench/
 
 clean: ## Remove what cargo built (the cluster's programs and images stay in RELOCATION_CACHE)
 	cargo clean

@@ -57,6 +57,11 @@ VERSITYGW=$RELOCATION_CACHE/cluster/versitygw-$(cat "$CLUSTER_DIR"/versitygw/go.
 
 build_versitygw() { build_tool versitygw github.com/versity/versitygw/cmd/versitygw "$VERSITYGW" "about 2 minutes"; }
 
+# rclone moves files between folders and stores, too. The porter is measured next to it.
+RCLONE=$RELOCATION_CACHE/cluster/rclone-$(cat "$CLUSTER_DIR"/rclone/go.{mod,sum} | sha256sum | cut -c 1-16)/rclone
+
+build_rclone() { build_tool rclone github.com/rclone/rclone "$RCLONE" "about 3 minutes"; }
+
 # build_tool MODULE-FOLDER PACKAGE PROGRAM TIME: builds a program that has a module and a cache folder of its own, once.
 build_tool() {
   local module=$1 package=$2 program=$3 time=$4 folder tool_lock start=$SECONDS

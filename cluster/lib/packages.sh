@@ -27,6 +27,16 @@ cc                     gcc
 END
 }
 
+# The same for the tools that the porter is measured next to. Nothing else needs them.
+benchmark_packages() {
+  cat <<'END'
+rsync   rsync
+restic  restic
+time    time
+END
+}
+
+# missing_packages LIST
 missing_packages() {
   local sign package
   while read -r sign package; do
@@ -35,12 +45,18 @@ missing_packages() {
     else
       command -v "$sign" >/dev/null || printf '%s\n' "$package"
     fi
-  done < <(packages)
+  done < <("$1")
 }
 
+# install_packages [benchmark]
 install_packages() {
-  local missing
-  mapfile -t missing < <(missing_packages)
+  local missing list=packages
+  case ${1:-} in
+    '') ;;
+    benchmark) list=benchmark_packages ;;
+    *) fail "there is no list of packages '$1'; leave it out, or say 'benchmark'" ;;
+  esac
+  mapfile -t missing < <(missing_packages "$list")
   ((${#missing[@]})) || return 0
   need_root
   command -v apt-get >/dev/null ||

@@ -189,8 +189,8 @@ fn clean_store(
     let by = fence::key(launch);
     let address = store.location().to_string();
     let journal = Journal::open(&workspace.root, settings.sequence(), &address, earlier())?;
-    let mut removed =
-        Removed { leftovers: abort_uploads(store, console, &journal, &BTreeSet::new())?.aborted, ..Removed::default() };
+    let leftovers = abort_uploads(store, console, &BTreeSet::new(), |path| Ok(journal.known(path).is_some()))?.aborted;
+    let mut removed = Removed { leftovers, ..Removed::default() };
     for (path, line) in lines.iter().rev() {
         let key = encode(path.as_bytes()).text;
         // The journal names the path; whether that is a directory's object, the store tells.

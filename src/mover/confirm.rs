@@ -4,17 +4,18 @@
 //! Nothing of ours remains afterwards: uploads that were never completed go, and so does the record of the fencing token.
 //! What is there and not in the manifest is only counted: it is somebody else's.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::content::Copier;
 use super::entry::{Content, Entry};
 use super::error::Error;
 use super::foresee::is_record;
-use super::journal::{Journal, earlier};
 use super::manifest::{Reader, Totals};
 use super::object;
 use super::outcome::Outcome;
 use super::postprocess::DIFFERS;
+use super::preprocess::Known;
 use super::progress::Progress;
 use super::quoted::Quoted;
 use super::send::{abort_uploads, difference};
@@ -48,21 +49,28 @@ pub fn run(
     console: &mut Console,
 ) -> Result<Outcome, Stopped> {
     let fence = StoreFence::claim(store, settings.launch.as_ref())?;
-    let address = store.location().to_string();
-    let journal = Journal::open(&workspace.root, settings.sequence(), &address, earlier())?;
-    let leftovers = abort_uploads(store, console, &journal, &BTreeSet::new())?.aborted;
-    let mut there: HashSet<String> = store.list()?.into_iter().map(|object| object.key).collect();
-    there.retain(|key| !is_record(key));
+    // What was written is asked for only where somebody's upload is unfinished.
+    let ours = OnceCell::new();
+    let swept = abort_uploads(store, console, &BTreeSet::new(), |path| {
+        if ours.get().is_none() {
+            let _ = ours.set(Known::read(workspace, settings, &store.location().to_string())?);
+        }
+        Ok(ours.get().is_some_and(|ours| ours.has(path)))
+    })?;
+    let leftovers = swept.aborted;
+    let mut there: u64 = 0;
+    store.each(|object| {
+        there += u64::from(!is_record(&object.key));
+        Ok(())
+    })?;
     let mut problems = Problems::new(workspace, "reports/postprocess-problems.txt");
     let mut progress = Progress::new(console.out, clock::now, totals.files);
     let mut reader = Reader::open(&workspace.root)?;
-    let mut not_linked = 0;
+    let (mut not_linked, mut expected) = (0, 0);
     let feed = || {
         let Some(entry) = reader.next_entry()? else { return Ok(None) };
         let key = object::key(&entry);
-        if let Some(key) = &key {
-            there.remove(&key.text);
-        }
+        expected += u64::from(key.is_some());
         not_linked += u64::from(matches!(entry.content, Content::File { link_of: Some(_), .. }));
         Ok(Some(Piece { entry, key }))
     };
@@ -84,7 +92,8 @@ pub fn run(
         return Err(stopped);
     }
     fence.clear()?;
-    let extra = there.len() as u64;
+    // All that is expected has been found, so the rest is somebody else's.
+    let extra = there.saturating_sub(expected);
     let Totals { files, directories, links, bytes, tree_digest, .. } = totals;
     Ok(Outcome {
         counts: BTreeMap::from([

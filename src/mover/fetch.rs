@@ -1,17 +1,18 @@
 //! `upload` from a store: reads every object once, copies it into the workspace unless told not to, and writes the manifest.
 //!
-//! A listing is held in memory, about 200 bytes an object, because keys and paths are not always in the same order.
+//! A listing is held in memory, packed (see [`super::listing`]), because keys and paths are not always in the same order.
 //! The folders that keys imply become directories of the manifest, marked as such, so that a volume can hold what a store holds.
 //! Our own objects that stand for directories and links become these again.
 //!
 //! An object whose `ETag` is as in a line of an earlier attempt, and whose copy is there where there is to be one, is not read again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::content::Copier;
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
 use super::fence::{DIRECTORY, Fence, is_reserved};
+use super::listing::Listing;
 use super::manifest::{self, Header, Leftover, Totals, Writer};
 use super::object::{self, Held, LONGEST_LINK};
 use super::pace::Pace;
@@ -53,7 +54,7 @@ pub enum What {
 #[derive(Debug)]
 pub struct Listed {
     /// In order of their paths.
-    pub things: Vec<Thing>,
+    pub things: Things,
     /// Those that are objects.
     pub objects: u64,
     /// Objects there, whatever patterns and items leave out.
@@ -62,72 +63,124 @@ pub struct Listed {
     pub clash: Option<Vec<u8>>,
 }
 
+/// Things in the order of their paths, each unpacked when its turn comes.
+#[derive(Debug, Default)]
+pub struct Things {
+    listing: Listing,
+    /// Paths that are not spelt like their keys.
+    decoded: HashMap<u32, RelativePath>,
+    folders: Vec<RelativePath>,
+    spots: std::vec::IntoIter<Spot>,
+}
+
+/// Where a thing is kept. What has an object comes before what is implied, and so is the one that is kept of two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Spot {
+    Directory(u32),
+    Object(u32),
+    Implied(usize),
+}
+
+impl Things {
+    /// Whether there are none left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spots.len() == 0
+    }
+
+    fn path(&self, spot: Spot) -> &[u8] {
+        let spelt = |number| self.decoded.get(&number).map(RelativePath::as_bytes);
+        match spot {
+            Spot::Object(number) => spelt(number).unwrap_or_else(|| self.listing.key(number).as_bytes()),
+            Spot::Directory(number) => spelt(number).unwrap_or_else(|| split(self.listing.key(number).as_bytes()).0),
+            Spot::Implied(number) => self.folders[number].as_bytes(),
+        }
+    }
+}
+
+impl Iterator for Things {
+    type Item = Thing;
+
+    fn next(&mut self) -> Option<Thing> {
+        let spot = self.spots.next()?;
+        let path = RelativePath::try_from(self.path(spot).to_vec()).expect("it was one when it was listed");
+        let what = match spot {
+            Spot::Object(number) => What::Object(self.listing.object(number)),
+            Spot::Directory(number) => What::Directory(self.listing.object(number)),
+            Spot::Implied(_) => What::Implied,
+        };
+        Some(Thing { path, what })
+    }
+}
+
 /// Lists what is selected of the source.
 #[allow(clippy::missing_panics_doc)] // it cannot
 pub fn list(store: &Store, header: &Header, items: &[String]) -> Result<Listed, Error> {
-    let mut listed = Listed { things: Vec::new(), objects: 0, at_source: 0, clash: None };
+    let mut things = Things::default();
+    let mut spots = Vec::new();
+    let (mut objects, mut at_source) = (0, 0);
     let mut missing: HashSet<&str> = items.iter().map(String::as_str).collect();
     let mut folders: HashSet<Vec<u8>> = HashSet::new();
-    for object in store.list()? {
+    store.each(|object| {
         let (above, name) = split(object.key.as_bytes());
         let is_directory = name == DIRECTORY.as_bytes() && !above.is_empty();
         // Records and leftovers of relocations are not data.
         if is_reserved(name) && !is_directory {
-            continue;
+            return Ok(());
         }
-        listed.at_source += u64::from(!is_directory);
+        at_source += u64::from(!is_directory);
         let key = if is_directory { &object.key[..above.len()] } else { &object.key };
         let top = key.split('/').next().unwrap_or_default();
         missing.remove(top);
         if !items.is_empty() && !items.iter().any(|item| item == top) {
-            continue;
+            return Ok(());
         }
         let bytes = path_of(store, &object, key)?;
         let Ok(path) = RelativePath::try_from(bytes) else { return Err(store.failed("name", &object.key, Fault::Key)) };
         let kind = if is_directory { Kind::Directory } else { Kind::File };
         if !header.filter.takes(path.as_bytes(), kind) {
-            continue;
+            return Ok(());
         }
         let mut above = split(path.as_bytes()).0;
-        while !above.is_empty() && folders.insert(above.to_vec()) {
+        while !above.is_empty() && !folders.contains(above) {
+            folders.insert(above.to_vec());
             above = split(above).0;
         }
-        listed.objects += 1;
-        let what = if is_directory { What::Directory(object) } else { What::Object(object) };
-        listed.things.push(Thing { path, what });
-    }
+        objects += 1;
+        let number = things.listing.push(&object).map_err(|fault| store.failed("name", &object.key, fault))?;
+        if path.as_bytes() != key.as_bytes() {
+            things.decoded.insert(number, path);
+        }
+        spots.push(if is_directory { Spot::Directory(number) } else { Spot::Object(number) });
+        Ok(())
+    })?;
     if let Some(item) = items.iter().find(|item| missing.contains(item.as_str())) {
         return Err(Error::MissingItem { item: item.clone() });
     }
-    let implied =
-        |path| Thing { path: RelativePath::try_from(path).expect("the start of a path is one"), what: What::Implied };
-    listed.things.extend(folders.into_iter().map(implied));
-    // What has an object comes before what is implied, and so is the one that is kept.
-    let rank = |thing: &Thing| match thing.what {
-        What::Directory(_) => 0,
-        What::Object(_) => 1,
-        What::Implied => 2,
-    };
-    listed.things.sort_unstable_by(|one, other| one.path.cmp(&other.path).then_with(|| rank(one).cmp(&rank(other))));
-    let mut twice = None;
-    let clash = &mut listed.clash;
-    listed.things.dedup_by(|later, kept| {
-        if later.path != kept.path {
+    spots.extend((0..folders.len()).map(Spot::Implied));
+    let folder = |path| RelativePath::try_from(path).expect("the start of a path is one");
+    things.folders = folders.into_iter().map(folder).collect();
+    spots.sort_unstable_by(|one, other| things.path(*one).cmp(things.path(*other)).then_with(|| one.cmp(other)));
+    let (mut twice, mut clash) = (None, None);
+    spots.dedup_by(|later, kept| {
+        let path = things.path(*later);
+        if path != things.path(*kept) {
             return false;
         }
-        match (&kept.what, &later.what) {
-            (What::Object(_), What::Implied) => *clash = Some(later.path.as_bytes().to_vec()),
-            (What::Directory(_) | What::Implied, What::Implied) => {}
-            (_, What::Object(_) | What::Directory(_)) => twice = Some(later.path.clone()),
+        match (&kept, &later) {
+            (Spot::Object(_), Spot::Implied(_)) => clash = Some(path.to_vec()),
+            (Spot::Directory(_) | Spot::Implied(_), Spot::Implied(_)) => {}
+            (_, Spot::Object(_) | Spot::Directory(_)) => twice = Some(path.to_vec()),
         }
         true
     });
+    things.spots = spots.into_iter();
     match twice {
         Some(path) => Err(Error::Problem(format!(
             "two objects of the source stand for {}; remove one of them, then recover",
-            Quoted(path.as_bytes())
+            Quoted(&path)
         ))),
-        None => Ok(listed),
+        None => Ok(Listed { things, objects, at_source, clash }),
     }
 }
 
@@ -175,10 +228,10 @@ impl pool::Weighed for Piece {
 
 impl Fetch {
     /// Reads everything and writes the manifest. Also says how many objects an earlier attempt had read.
-    pub fn run(&self, things: Vec<Thing>, progress: &mut Progress) -> Result<(Totals, u64), Error> {
+    pub fn run(&self, things: Things, progress: &mut Progress) -> Result<(Totals, u64), Error> {
         let mut writer = Writer::create(&self.workspace.root, manifest::PARTIAL, &self.header)?;
         let mut feed = Feed {
-            things: things.into_iter(),
+            things,
             leftover: Leftover::open(&self.workspace.root, manifest::PREVIOUS, &self.header.uuid)?,
             staged: self.data.clone().map(Cursor::new),
             reused: 0,
@@ -300,7 +353,7 @@ fn read_link(mut fill: impl FnMut(u64, &mut [u8]) -> Result<usize, Error>) -> Re
 
 /// Turns the listing into pieces of work, in order. Directories are staged right here, so a file's directory is there before the file.
 struct Feed {
-    things: std::vec::IntoIter<Thing>,
+    things: Things,
     leftover: Leftover,
     staged: Option<Cursor>,
     reused: u64,

@@ -2,7 +2,7 @@
 //!
 //! It lists the target, reads what has the key of an entry, and writes and removes one small object, because only trying tells what credentials may do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use object_store::PutMode;
@@ -12,6 +12,7 @@ use super::entry::Content;
 use super::error::Error;
 use super::fence::{self, TEMPORARY, is_reserved};
 use super::import::Existing;
+use super::listing::There;
 use super::manifest::{Reader, Totals};
 use super::object;
 use super::outcome::Outcome;
@@ -21,7 +22,7 @@ use super::quoted::Quoted;
 use super::send::difference;
 use super::settings::Settings;
 use super::store::fence::StoreFence;
-use super::store::{About, Object, Store, key};
+use super::store::{About, Store, key};
 use super::tree::split;
 use super::workspace::{Problems, Stopped, Workspace};
 use super::{Console, clock};
@@ -40,9 +41,7 @@ pub fn run(
     console: &mut Console,
 ) -> Result<Outcome, Stopped> {
     StoreFence::look(store, settings.launch.as_ref())?;
-    let mut there: HashMap<String, Object> =
-        store.list()?.into_iter().map(|object| (object.key.clone(), object)).collect();
-    there.retain(|key, _| !is_record(key));
+    let mut there = There::list(store, is_record)?;
     try_to_write(store, settings)?;
     let mut problems = Problems::new(workspace, REPORT);
     let mut progress = Progress::new(console.out, clock::now, totals.files);
@@ -65,7 +64,7 @@ pub fn run(
         if size > LARGEST {
             problems.add(format!("a store holds no object of {size} bytes like {}; leave it out", Quoted(path)));
         }
-        if there.remove(&key.text).is_none() {
+        if !there.remove(&key.text) {
             needed += size;
             continue;
         }
@@ -91,7 +90,7 @@ pub fn run(
             ("files", totals.files),
             ("neededBytes", needed),
             ("alreadyThere", present),
-            ("foreign", there.len() as u64),
+            ("foreign", there.count()),
         ]),
         ..Outcome::said(format!(
             "the target can take all {} entries: {needed} bytes are needed, and the credentials may list, write and remove there",

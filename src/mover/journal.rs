@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -259,6 +259,9 @@ impl Learnt {
 #[derive(Debug)]
 pub struct Journal {
     out: Mutex<Out>,
+    /// The same file, for waiting for the disk while others add lines.
+    disk: File,
+    has_synced: Condvar,
     learnt: Learnt,
 }
 
@@ -267,6 +270,9 @@ struct Out {
     file: BufWriter<File>,
     added: u64,
     synced: u64,
+    is_syncing: bool,
+    /// Why the disk did not take lines. It stays: asked once more, a kernel may say that all is well, without them.
+    broken: Option<std::io::ErrorKind>,
 }
 
 /// A place in the journal.
@@ -302,7 +308,9 @@ impl Journal {
             rustix::fs::fsync(workspace).at("write", Side::Workspace, NAME)?;
             file
         };
-        let journal = Self { out: Mutex::new(Out { file: BufWriter::new(file), added: 0, synced: 0 }), learnt };
+        let disk = file.try_clone().at("open", Side::Workspace, NAME)?;
+        let out = Out { file: BufWriter::new(file), added: 0, synced: 0, is_syncing: false, broken: None };
+        let journal = Self { out: Mutex::new(out), disk, has_synced: Condvar::new(), learnt };
         let mut last = None;
         for line in &carried {
             last = Some(journal.add(line)?);
@@ -342,16 +350,31 @@ impl Journal {
         self.lock().file.flush().at("write", Side::Workspace, NAME)
     }
 
-    /// Returns when the line at `place`, and all before it, are on the disk. Lines of others go along.
+    /// Returns when the line at `place`, and all before it, are on the disk. Lines of others go along: whoever comes while one waits for the disk waits for the next time, together.
     pub fn sync(&self, place: Place) -> Result<(), Error> {
         let mut out = self.lock();
+        while out.is_syncing && out.synced < place.0 {
+            out = self.has_synced.wait(out).unwrap_or_else(PoisonError::into_inner);
+        }
         if out.synced >= place.0 {
             return Ok(());
         }
-        let flushed = out.file.flush();
-        flushed.and_then(|()| out.file.get_ref().sync_data()).at("write", Side::Workspace, NAME)?;
-        out.synced = out.added;
-        Ok(())
+        if let Some(broken) = out.broken {
+            return Err(std::io::Error::from(broken)).at("write", Side::Workspace, NAME);
+        }
+        out.is_syncing = true;
+        let (flushed, added) = (out.file.flush(), out.added);
+        drop(out);
+        let synced = flushed.and_then(|()| self.disk.sync_data());
+        let mut out = self.lock();
+        out.is_syncing = false;
+        match &synced {
+            Ok(()) => out.synced = added,
+            Err(error) => out.broken = Some(error.kind()),
+        }
+        drop(out);
+        self.has_synced.notify_all();
+        synced.at("write", Side::Workspace, NAME)
     }
 
     fn lock(&self) -> MutexGuard<'_, Out> {
@@ -444,6 +467,27 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), whole);
         let journal = Journal::open(&workspace, "u", "elsewhere", None).unwrap();
         assert_eq!(journal.known(&path("a")), None, "another target is another journal");
+    }
+
+    #[test]
+    fn whoever_waits_for_the_disk_finds_the_line_in_the_file() {
+        let temporary = tempfile::tempdir().unwrap();
+        let workspace = Dir::open_root(temporary.path(), Side::Workspace).unwrap();
+        let journal = Journal::open(&workspace, "u", "t", None).unwrap();
+        let file = temporary.path().join("import.journal.jsonl");
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (journal, file) = (&journal, &file);
+                scope.spawn(move || {
+                    for number in 0..20 {
+                        let place = journal.add(&Line::Object { object: path(&format!("{thread}-{number}")) }).unwrap();
+                        journal.sync(place).unwrap();
+                        let text = std::fs::read_to_string(file).unwrap();
+                        assert!(text.contains(&format!("\"{thread}-{number}\"")), "{thread}-{number}");
+                    }
+                });
+            }
+        });
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub mod filter;
 pub mod foresee;
 pub mod import;
 pub mod journal;
+pub mod listing;
 pub mod manifest;
 pub mod notify;
 pub mod object;

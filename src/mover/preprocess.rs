@@ -45,7 +45,7 @@ pub fn run(
     let workspace = Workspace::open(workspace)?;
     let totals = manifest::check(&workspace.root)?;
     let header = Reader::open(&workspace.root)?.header;
-    let journal = Known::read(&workspace, settings, target)?;
+    let journal = Known::read(&workspace, settings, &target.to_string())?;
     if header.staging == Staging::Copy {
         let mut problems = Problems::new(&workspace, REPORT);
         check_stage(&workspace, &mut problems)?;
@@ -124,18 +124,19 @@ pub fn run(
 pub struct Known(HashSet<RelativePath>);
 
 impl Known {
-    fn read(workspace: &Workspace, settings: &Settings, target: &End) -> Result<Self, Error> {
+    /// Reads the journal of this relocation at `target`, or of the one that it starts over.
+    pub fn read(workspace: &Workspace, settings: &Settings, target: &str) -> Result<Self, Error> {
         let mut paths = HashSet::new();
         let mut learn = |line: Line| {
             if line.shows() {
                 paths.insert(line.path().clone());
             }
         };
-        let (sequence, target) = (settings.sequence(), target.to_string());
-        if !journal::read_all(&workspace.root, sequence, &target, &mut learn)?
+        let sequence = settings.sequence();
+        if !journal::read_all(&workspace.root, sequence, target, &mut learn)?
             && let Some(earlier) = journal::earlier()
         {
-            journal::read_all(&earlier, sequence, &target, learn)?;
+            journal::read_all(&earlier, sequence, target, learn)?;
         }
         Ok(Self(paths))
     }

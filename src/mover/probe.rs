@@ -113,11 +113,10 @@ impl<'a> Probe<'a> {
 
 /// Whether the target can do what was tried; an error that says nothing about that is one.
 fn can<T>(tried: Result<T, Errno>) -> Result<bool, Errno> {
-    match tried {
-        Ok(_) => Ok(true),
-        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::MLINK) => Ok(false),
-        Err(errno) => Err(errno),
-    }
+    tried.map(|_| true).or_else(|errno| match errno {
+        Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::MLINK => Ok(false),
+        errno => Err(errno),
+    })
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub fn judge(
 
 fn judge_store(store: &Store, mut reader: Reader, mut take: impl FnMut(Sight)) -> Result<(), Error> {
     let items = reader.header.items.clone();
-    let mut things = fetch::list(store, &reader.header, &items)?.things.into_iter().peekable();
+    let mut things = fetch::list(store, &reader.header, &items)?.things.peekable();
     let mut maybe_entry = reader.next_entry()?;
     loop {
         let order = match (&maybe_entry, things.peek()) {

@@ -7,7 +7,7 @@
 //! A large file goes in parts (see [`super::parts`]), sent by all threads. The journal says which parts the store has taken, and the next attempt sends the others.
 //! Parts of other uploads that killed attempts did not complete are removed first.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use blake3::hazmat::ChainingValue;
@@ -15,10 +15,11 @@ use bytes::Bytes;
 use object_store::PutMode;
 
 use super::content::Copier;
-use super::entry::{Content, Digest, Entry};
+use super::entry::{Content, Digest, Entry, RelativePath};
 use super::error::Error;
 use super::import::Existing;
-use super::journal::{Begun, Journal, Known, Line, Place as Written, earlier};
+use super::journal::{Begun, Journal, Line, Place as Written, earlier};
+use super::listing::There;
 use super::manifest::{Reader, Totals};
 use super::object::{self, Kind};
 use super::origin::{Origin, Place, Ranged};
@@ -31,7 +32,7 @@ use super::store::fault::Fault;
 use super::store::fence::StoreFence;
 use super::store::key::Key;
 use super::store::leftovers::Swept;
-use super::store::{About, Object, Replace, Store};
+use super::store::{About, Replace, Store};
 use super::workspace::{Stopped, Workspace};
 use super::{Console, clock, fence, pool};
 
@@ -62,8 +63,8 @@ enum Piece {
     Present(Entry),
     /// Something has its key.
     Check { entry: Entry, key: Key, from: Place, is_ours: bool },
-    /// Nothing has.
-    Write { entry: Entry, key: Key, from: Place },
+    /// Nothing has. Its line is in the journal already, and those of a whole batch go to the disk together.
+    Write { entry: Entry, key: Key, from: Place, announced: Written },
     /// Nothing has, and it is large.
     Part { large: Arc<Large>, number: u64 },
 }
@@ -110,13 +111,13 @@ impl Send<'_> {
         let fence = StoreFence::claim(&self.store, launch)?;
         let address = self.store.location().to_string();
         let journal = Journal::open(&self.workspace.root, self.settings.sequence(), &address, earlier())?;
-        let there: HashMap<String, Object> =
-            self.store.list()?.into_iter().map(|object| (object.key.clone(), object)).collect();
+        let there = There::list(&self.store, |_| false)?;
         let begun = journal.begun().filter_map(|begun| match begun {
             Begun::Upload { id, .. } => Some(id.clone()),
             Begun::File { .. } => None,
         });
-        let Swept { aborted: leftovers, alive } = abort_uploads(&self.store, console, &journal, &begun.collect())?;
+        let Swept { aborted: leftovers, alive } =
+            abort_uploads(&self.store, console, &begun.collect(), |path| Ok(journal.known(path).is_some()))?;
         let mut progress = Progress::new(console.out, clock::now, self.totals.files);
         let sender = Sender {
             store: &self.store,
@@ -181,16 +182,20 @@ impl Send<'_> {
 pub fn abort_uploads(
     store: &Store,
     console: &Console,
-    journal: &Journal,
     spared: &BTreeSet<String>,
+    mut knows: impl FnMut(&RelativePath) -> Result<bool, Error>,
 ) -> Result<Swept, Error> {
     let is_ours = |key: &str| {
-        let path = key.as_bytes().to_vec();
-        let literal = path.try_into().ok().is_some_and(|path| journal.known(&path).is_some());
-        let decoded = || super::store::key::decode(key)?.try_into().ok();
-        literal || decoded().is_some_and(|path| journal.known(&path).is_some())
+        let literal = RelativePath::try_from(key.as_bytes().to_vec()).ok();
+        let decoded = super::store::key::decode(key).and_then(|path| path.try_into().ok());
+        for path in [literal, decoded].iter().flatten() {
+            if knows(path)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     };
-    match store.abort_uploads(is_ours, spared) {
+    match store.abort_uploads(spared, is_ours) {
         Err(error @ Error::Store { fault: Fault::Denied(_) | Fault::Unsupported(_), .. }) => {
             console.log(&format!("unfinished uploads of killed attempts, if there are any, stay: {error}"));
             Ok(Swept::default())
@@ -205,7 +210,7 @@ struct Feed<'a> {
     reader: Reader,
     origin: Origin,
     /// What the target has.
-    there: &'a HashMap<String, Object>,
+    there: &'a There,
     /// The uploads of earlier attempts that can be gone on with.
     alive: &'a BTreeSet<String>,
     /// The large file of which parts are still to be handed out, and the next one.
@@ -225,21 +230,26 @@ impl Feed<'_> {
         let Some(key) = object::key(&entry) else { return Ok(Some(Piece::Nothing)) };
         let from = self.origin.place(entry.path.as_bytes())?;
         let known = self.sender.journal.known(&entry.path);
-        Ok(Some(match self.there.get(&key.text) {
-            None => self.write(entry, key, from)?,
-            Some(object) if is_done(known, object) => Piece::Present(entry),
-            Some(_) => Piece::Check { is_ours: known.is_some_and(|known| !known.replaces), entry, key, from },
+        if !self.there.has(&key.text) {
+            return self.write(entry, key, from).map(Some);
+        }
+        let is_done = |etag: &String| self.there.has_with(&key.text, etag);
+        Ok(Some(if known.is_some_and(|known| known.etag.as_ref().is_some_and(is_done)) {
+            Piece::Present(entry)
+        } else {
+            Piece::Check { is_ours: known.is_some_and(|known| !known.replaces), entry, key, from }
         }))
     }
 
     /// An entry to send: at once, or in parts if it is large.
     fn write(&mut self, entry: Entry, key: Key, from: Place) -> Result<Piece, Error> {
-        let Content::File { size, .. } = entry.content else { return Ok(Piece::Write { entry, key, from }) };
-        if size <= store_part(size) {
-            return Ok(Piece::Write { entry, key, from });
-        }
-        let Some(ranged) = from.open_ranged(&entry)? else { return Ok(Piece::Write { entry, key, from }) };
         let sender = self.sender;
+        let size = if let Content::File { size, .. } = entry.content { size } else { 0 };
+        let ranged = if size > store_part(size) { from.open_ranged(&entry)? } else { None };
+        let Some(ranged) = ranged else {
+            let announced = announce(&entry, sender.journal)?;
+            return Ok(Piece::Write { entry, key, from, announced });
+        };
         let (id, part_size, etags, begun) = match sender.journal.begun_of(&entry.path) {
             Some(Begun::Upload { id, part_size, etags, chain })
                 if self.alive.contains(id) && chain.count() < (Cut { size, part_size: *part_size }).count() =>
@@ -247,7 +257,7 @@ impl Feed<'_> {
                 (id.clone(), *part_size, etags.clone(), chain.clone())
             }
             Some(_) | None => {
-                sender.announce(&entry)?;
+                sender.journal.sync(announce(&entry, sender.journal)?)?;
                 sender.fence.check()?;
                 let id = sender.store.begin(&key.text, &object::about(&entry, &key, &sender.by))?;
                 let part_size = store_part(size);
@@ -264,8 +274,9 @@ impl Feed<'_> {
     }
 }
 
-fn is_done(known: Option<&Known>, object: &Object) -> bool {
-    known.and_then(|known| known.etag.as_ref()).is_some_and(|etag| Some(etag) == object.etag.as_ref())
+/// Writes down what is about to show.
+fn announce(entry: &Entry, journal: &Journal) -> Result<Written, Error> {
+    journal.add(&Line::Object { object: entry.path.clone() })
 }
 
 /// What the workers share.
@@ -283,7 +294,7 @@ impl Sender<'_> {
         match piece {
             Piece::Nothing => Ok(Done::Nothing),
             Piece::Present(entry) => Ok(Done::Present(entry)),
-            Piece::Write { entry, key, from } => self.send(copier, entry, &key, &from),
+            Piece::Write { entry, key, from, announced } => self.send(copier, entry, &key, &from, announced),
             Piece::Part { large, number } => self.send_part(large, number),
             Piece::Check { entry, key, from, is_ours } => {
                 let path = entry.path.as_bytes();
@@ -291,7 +302,9 @@ impl Sender<'_> {
                     None if is_ours || !entry.is_file() => Ok(Done::Present(entry)),
                     None => self.existing.judge_equal(path).map(|()| Done::Present(entry)),
                     Some(_) if self.existing == Existing::Overwrite => {
-                        self.write(entry, &key, &from, Replace::Whatever)
+                        self.journal.add(&Line::Replaces { replaces: entry.path.clone() })?;
+                        let announced = announce(&entry, self.journal)?;
+                        self.write(entry, &key, &from, Replace::Whatever, announced)
                     }
                     Some(problem) => Err(Error::Conflict { path: path.to_vec(), problem }),
                 }
@@ -350,8 +363,15 @@ impl Sender<'_> {
     }
 
     /// Sends an entry whose key is free; fine also if the same content has come there meanwhile.
-    fn send(&self, copier: &mut Copier, entry: Entry, key: &Key, from: &Place) -> Result<Done, Error> {
-        match self.write(entry.clone(), key, from, Replace::Never) {
+    fn send(
+        &self,
+        copier: &mut Copier,
+        entry: Entry,
+        key: &Key,
+        from: &Place,
+        announced: Written,
+    ) -> Result<Done, Error> {
+        match self.write(entry.clone(), key, from, Replace::Never, announced) {
             Err(Error::Store { fault: Fault::Exists, .. }) => self.meet(copier, entry, key),
             other => other,
         }
@@ -365,13 +385,18 @@ impl Sender<'_> {
         }
     }
 
-    fn write(&self, entry: Entry, key: &Key, from: &Place, replace: Replace) -> Result<Done, Error> {
+    /// Writes an entry, as soon as the line that announces it is on the disk.
+    fn write(
+        &self,
+        entry: Entry,
+        key: &Key,
+        from: &Place,
+        replace: Replace,
+        announced: Written,
+    ) -> Result<Done, Error> {
         let about = object::about(&entry, key, &self.by);
         let has_replaced = replace == Replace::Whatever;
-        if has_replaced {
-            self.journal.add(&Line::Replaces { replaces: entry.path.clone() })?;
-        }
-        self.announce(&entry)?;
+        self.journal.sync(announced)?;
         self.fence.check()?;
         let etag = match &entry.content {
             Content::File { .. } => self.write_file(&entry, key, from, &about, replace)?,
@@ -379,12 +404,6 @@ impl Sender<'_> {
             Content::Directory { .. } => self.put(key, Vec::new(), &about, replace)?,
         };
         Ok(Done::Sent { entry, etag, has_replaced })
-    }
-
-    /// Writes down what is about to show, and returns when that is on the disk.
-    fn announce(&self, entry: &Entry) -> Result<(), Error> {
-        let place: Written = self.journal.add(&Line::Object { object: entry.path.clone() })?;
-        self.journal.sync(place)
     }
 
     fn put(&self, key: &Key, bytes: Vec<u8>, about: &About, replace: Replace) -> Result<Option<String>, Error> {

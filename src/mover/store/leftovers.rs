@@ -50,7 +50,11 @@ pub struct Swept {
 
 impl Store {
     /// Ends the uploads of these keys that were never completed, but for those with an id in `spared`.
-    pub fn abort_uploads(&self, is_ours: impl Fn(&str) -> bool, spared: &BTreeSet<String>) -> Result<Swept, Error> {
+    pub fn abort_uploads(
+        &self,
+        spared: &BTreeSet<String>,
+        mut is_ours: impl FnMut(&str) -> Result<bool, Error>,
+    ) -> Result<Swept, Error> {
         let mut swept = Swept::default();
         if self.shared.opened.s3.is_none() {
             return Ok(swept);
@@ -65,7 +69,7 @@ impl Store {
                     if prefix.is_empty() { Some(key.as_str()) } else { key.strip_prefix(&format!("{prefix}/")) };
                 if spared.contains(&upload_id) {
                     swept.alive.insert(upload_id);
-                } else if below.is_some_and(&is_ours) {
+                } else if below.map_or(Ok(false), &mut is_ours)? {
                     let path = ObjectPath::parse(&key).map_err(|_| self.failed("name", &key, Fault::Key))?;
                     let done = self.wait(self.shared.opened.parts.abort_multipart(&path, &upload_id));
                     match done.map_err(|error| Fault::of(&error)) {

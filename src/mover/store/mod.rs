@@ -114,20 +114,18 @@ impl Store {
         &self.shared.location
     }
 
-    /// Everything below the prefix, in the order of the keys.
-    pub fn list(&self) -> Result<Vec<Object>, Error> {
+    /// Looks at everything below the prefix, one object after the other, in the order of the store.
+    pub fn each(&self, mut look: impl FnMut(Object) -> Result<(), Error>) -> Result<(), Error> {
         let prefix = (!self.shared.location.prefix.is_empty()).then(|| self.path("")).transpose()?;
         let mut stream = self.shared.opened.objects.list(prefix.as_ref());
-        let mut objects = Vec::new();
         while let Some(meta) = self.wait(stream.next()) {
             let meta = meta.map_err(|error| match Fault::of(&error) {
                 Fault::Missing => self.failed("list", "", Fault::NoBucket),
                 fault => self.failed("list", "", fault),
             })?;
-            objects.push(self.object(&meta));
+            look(self.object(&meta))?;
         }
-        objects.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-        Ok(objects)
+        Ok(())
     }
 
     /// Opens an object for reading; with an `etag`, only if it still has that one.
