@@ -167,7 +167,7 @@ impl Copier {
     ) -> Result<u64, Failed> {
         let Range { start: mut offset, end } = range;
         while offset < end {
-            let want = chunk(end - offset);
+            let want = chunk(end - offset).min(self.buffer.len());
             let read = read_at(from, &mut self.buffer[..want], offset).map_err(Failed::Read)?;
             if read == 0 {
                 break;
@@ -183,9 +183,10 @@ impl Copier {
     }
 
     fn hash_zeros(&mut self, hasher: &mut blake3::Hasher, mut count: u64) {
-        self.buffer[..chunk(count)].fill(0);
+        let most = chunk(count).min(self.buffer.len());
+        self.buffer[..most].fill(0);
         while count > 0 {
-            let now = chunk(count);
+            let now = chunk(count).min(most);
             hasher.update(&self.buffer[..now]);
             count -= now as u64;
         }

@@ -62,8 +62,8 @@ impl Ground {
         let gap = if is_full { 1 } else { USUAL_GAP };
         let ground = Self { bench, source, staging, chance: Chance(seed), gap, tried: 0 };
         for step in STEPS {
-            ground.copy(&ground.bench.path("workspace"), &ground.kept(step, "workspace"));
-            ground.copy(&ground.bench.path("target"), &ground.kept(step, "target"));
+            Self::copy(&ground.bench.path("workspace"), &ground.kept(step, "workspace"));
+            Self::copy(&ground.bench.path("target"), &ground.kept(step, "target"));
             ground.run_clean(step);
         }
         ground
@@ -73,7 +73,7 @@ impl Ground {
         self.bench.path(&format!("before-{step}-{root}"))
     }
 
-    fn copy(&self, from: &Path, to: &Path) {
+    fn copy(from: &Path, to: &Path) {
         assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
     }
 
@@ -125,7 +125,7 @@ impl Ground {
         loop {
             for root in ["workspace", "target"] {
                 fs::remove_dir_all(self.bench.path(root)).unwrap();
-                self.copy(&self.kept(step, root), &self.bench.path(root));
+                Self::copy(&self.kept(step, root), &self.bench.path(root));
             }
             let attempt = self.run_with(step, fault, number);
             if !attempt.is_hit {

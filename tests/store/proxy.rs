@@ -213,11 +213,10 @@ fn head(input: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
 
 fn header(head: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(head).into_owned();
-    let value = text.lines().find_map(|line| {
+    text.lines().find_map(|line| {
         let (this, value) = line.split_once(':')?;
         this.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-    });
-    value
+    })
 }
 
 fn length(head: &[u8]) -> Option<u64> {
