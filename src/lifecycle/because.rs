@@ -314,7 +314,8 @@ fn cure_of_the_template(reason: &str) -> &'static str {
         | "ErrImageNeverPull"
         | "InvalidImageName"
         | "CreateContainerConfigError"
-        | "CreateContainerError" => {
+        | "CreateContainerError"
+        | "ContainerCreating" => {
             "; if the plan is wrong, correct it, set spec.desiredState to Aborted, and recover: the failed task then runs \
              by the plan as it is"
         }
