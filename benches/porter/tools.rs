@@ -82,6 +82,11 @@ impl Tool {
         self != Self::Rsync || (case.from == End::File && case.to == End::File)
     }
 
+    /// Whether the end of its way is the same: the files at the target. In a bucket, restic has a repository in a few large objects.
+    pub fn does_the_same(self, case: Case) -> bool {
+        self.can(case) && (self != Self::Restic || (case.from == End::File && case.to == End::File))
+    }
+
     /// Its commands for a case, in order.
     pub fn steps(self, case: Case, at: &Places) -> Vec<Step> {
         let mut steps = match self {
