@@ -6,6 +6,8 @@
 mod bench;
 #[path = "mover/faults.rs"]
 mod faults;
+#[path = "mover/injected.rs"]
+mod injected;
 #[path = "mover/killing.rs"]
 mod killing;
 #[path = "mover/kills.rs"]
@@ -16,3 +18,5 @@ mod moves;
 mod notifies;
 #[path = "mover/refusals.rs"]
 mod refusals;
+#[path = "mover/scale.rs"]
+mod scale;

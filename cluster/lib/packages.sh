@@ -21,6 +21,7 @@ curl                   curl
 flock                  util-linux
 mount                  mount
 faketime               faketime
+strace                 strace
 cc                     gcc
 /usr/include/stdlib.h  libc6-dev
 END

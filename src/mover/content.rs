@@ -34,19 +34,13 @@ impl Failed {
     }
 }
 
-/// Reads a file from its start to its end and says how long it is and what its digest is.
+/// Reads a file from its start to its end and says how long it is and what its digest is. Holes are hashed and not read.
 pub fn digest(from: &OwnedFd) -> io::Result<(u64, Digest)> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; CHUNK];
-    let mut offset = 0;
-    loop {
-        let read = read_at(from, &mut buffer, offset)?;
-        if read == 0 {
-            return Ok((offset, hasher.finalize().into()));
-        }
-        hasher.update(&buffer[..read]);
-        offset += read as u64;
-    }
+    let (mut copier, mut hasher, throttle) = (Copier::default(), blake3::Hasher::new(), Throttle::default());
+    let known = copier.hash_into(from, &Facts::of(from)?, &mut hasher, &throttle)?;
+    // To its end also if it has grown since.
+    let size = copier.hash_range(from, known, u64::MAX, &mut hasher, &throttle)?;
+    Ok((size, hasher.finalize().into()))
 }
 
 /// Copies bytes between files, hashing what it reads.
@@ -89,6 +83,60 @@ impl Copier {
         }
         rustix::fs::ftruncate(to, offset).map_err(|errno| Failed::Write(errno.into()))?;
         Ok((offset, hasher.finalize().into()))
+    }
+
+    /// Hashes the file `from`, whose facts are `facts`, and nothing beyond `facts.size`. Returns how many bytes there were, holes included, and their digest.
+    pub fn hash(&mut self, from: &OwnedFd, facts: &Facts, throttle: &Throttle) -> io::Result<(u64, Digest)> {
+        let mut hasher = blake3::Hasher::new();
+        let size = self.hash_into(from, facts, &mut hasher, throttle)?;
+        Ok((size, hasher.finalize().into()))
+    }
+
+    /// A hole is zeros by definition: to read one costs five times as much as to hash it, and fills the kernel's cache.
+    fn hash_into(
+        &mut self,
+        from: &OwnedFd,
+        facts: &Facts,
+        hasher: &mut blake3::Hasher,
+        throttle: &Throttle,
+    ) -> io::Result<u64> {
+        if facts.allocated >= facts.size {
+            return self.hash_range(from, 0, facts.size, hasher, throttle);
+        }
+        let mut offset = 0;
+        while offset < facts.size {
+            let data = next(from, SeekFrom::Data(offset), facts.size)?;
+            self.hash_zeros(hasher, data.saturating_sub(offset));
+            let hole = next(from, SeekFrom::Hole(data), facts.size)?;
+            offset = self.hash_range(from, data, hole, hasher, throttle)?;
+            if offset < hole {
+                break;
+            }
+        }
+        Ok(offset)
+    }
+
+    /// Hashes from `start` to `end` or the end of the file, and says where it got to.
+    fn hash_range(
+        &mut self,
+        from: &OwnedFd,
+        start: u64,
+        end: u64,
+        hasher: &mut blake3::Hasher,
+        throttle: &Throttle,
+    ) -> io::Result<u64> {
+        let mut offset = start;
+        while offset < end {
+            let want = chunk(end - offset);
+            let read = read_at(from, &mut self.buffer[..want], offset)?;
+            if read == 0 {
+                break;
+            }
+            throttle.pass(read);
+            hasher.update(&self.buffer[..read]);
+            offset += read as u64;
+        }
+        Ok(offset)
     }
 
     /// Copies what `fill` gives, from where the last ended, into the empty file `to`, if there is one to fill. Returns how many bytes there were and their digest.

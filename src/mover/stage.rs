@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
-use super::content::{Copier, read_at};
+use super::content::Copier;
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
 use super::fence::Fence;
@@ -133,23 +133,23 @@ impl Stage {
         self.fence.check()?;
         let (size, digest) = match to {
             Some(to) => self.copy_bytes(copier, found, &from, &before, to)?,
-            None => copier.copy_stream(
-                |offset, buffer| {
-                    // A file that grows for ever does not keep us for ever.
-                    let want = usize::try_from(before.size - offset).unwrap_or(usize::MAX).min(buffer.len());
-                    let read = read_at(&from, &mut buffer[..want], offset).at("read", Side::Source, &found.path)?;
-                    self.pace.throttle.pass(read);
-                    Ok(read)
-                },
-                None,
-                |source| Error::access("read", Side::Source, &found.path, source),
-            )?,
+            None => copier.hash(&from, &before, &self.pace.throttle).at("read", Side::Source, &found.path)?,
         };
         let after = Facts::of(&from).at("look at", Side::Source, &found.path)?;
         if size != before.size || !after.unchanged_since(&before) {
             return Err(changed());
         }
-        let content = Content::File { size, digest, link_of: None, seen: seen(&before, started), about: About::new() };
+        let seen = seen(&before, started);
+        if seen.is_none() {
+            // A write changes the times before it changes the bytes. So what was read of a file that had just been written to
+            // may be partly old and partly new without its times telling; then it is not what is there now.
+            let again = copier.hash(&from, &before, &self.pace.throttle).at("read", Side::Source, &found.path)?;
+            let now = Facts::of(&from).at("look at", Side::Source, &found.path)?;
+            if again != (size, digest) || !now.unchanged_since(&before) {
+                return Err(changed());
+            }
+        }
+        let content = Content::File { size, digest, link_of: None, seen, about: About::new() };
         Ok(Entry::new(path, &before, content))
     }
 
