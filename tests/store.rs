@@ -13,6 +13,10 @@ mod killing;
 mod kills;
 #[path = "store/moves.rs"]
 mod moves;
+#[path = "store/network.rs"]
+mod network;
+#[path = "store/proxy.rs"]
+mod proxy;
 #[path = "store/server.rs"]
 mod server;
 #[path = "store/undo.rs"]

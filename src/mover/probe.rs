@@ -35,7 +35,7 @@ impl<'a> Probe<'a> {
 
     /// Whether `a` and `A` are the same name.
     pub fn is_blind_to_case(&self) -> Result<bool, Error> {
-        let (lower, upper) = (self.name(b"a"), self.name(b"a").to_ascii_uppercase());
+        let (lower, upper) = self.cases();
         self.with_file(&lower, || self.root.look(&upper).map(|found| found.is_some()))
     }
 
@@ -45,7 +45,7 @@ impl<'a> Probe<'a> {
         self.with_file(&first, || {
             let linked = rustix::fs::linkat(self.root, &first, self.root, &second, AtFlags::empty());
             self.root.remove_file(&second)?;
-            Ok(linked.is_ok())
+            can(linked)
         })
     }
 
@@ -54,7 +54,7 @@ impl<'a> Probe<'a> {
         let name = self.name(b"l");
         let made = rustix::fs::symlinkat(c"nowhere", self.root, &name);
         self.root.remove_file(&name).at("write", Side::Target, b".")?;
-        Ok(made.is_ok())
+        can(made).at("write", Side::Target, b".")
     }
 
     /// Whether a file can be `size` bytes long. The file has no content, so no room is needed.
@@ -63,7 +63,10 @@ impl<'a> Probe<'a> {
         let file = self.root.create_file(&name).at("write", Side::Target, b".")?;
         let grown = rustix::fs::ftruncate(file, size);
         self.root.remove_file(&name).at("write", Side::Target, b".")?;
-        Ok(!matches!(grown, Err(Errno::FBIG | Errno::INVAL)))
+        match grown {
+            Err(Errno::FBIG | Errno::INVAL) => Ok(false),
+            other => other.map(|()| true).at("write", Side::Target, b"."),
+        }
     }
 
     /// The first character of `name` that the target does not allow in names: a byte, or `None` for bytes that are not UTF-8.
@@ -91,8 +94,55 @@ impl<'a> Probe<'a> {
         self.root.remove_file(name).and(tried).at("write", Side::Target, b".")
     }
 
+    /// A name, and the same in capitals.
+    fn cases(&self) -> (Vec<u8>, Vec<u8>) {
+        let lower = self.name(b"a");
+        let upper = lower.to_ascii_uppercase();
+        (lower, upper)
+    }
+
+    /// A name that nothing has. An attempt that was killed here may have left something under it.
     fn name(&self, suffix: &[u8]) -> Vec<u8> {
         self.tries.set(self.tries.get() + 1);
-        [&self.fence.temporary(self.tries.get()), b"-probe-".as_slice(), suffix].concat()
+        let name = [&self.fence.temporary(self.tries.get()), b"-probe-".as_slice(), suffix].concat();
+        // What cannot be removed is met again by the probe itself.
+        let _ = self.root.remove_file(&name);
+        name
+    }
+}
+
+/// Whether the target can do what was tried; an error that says nothing about that is one.
+fn can<T>(tried: Result<T, Errno>) -> Result<bool, Errno> {
+    match tried {
+        Ok(_) => Ok(true),
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::MLINK) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_names_of_the_question_about_case_differ_in_nothing_else() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = Dir::open_root(temporary.path(), Side::Target).unwrap();
+        let fence = Fence::look(&root, None).unwrap();
+        let probe = Probe::new(&root, &fence).unwrap();
+        let (lower, upper) = probe.cases();
+        assert!(lower != upper && lower.eq_ignore_ascii_case(&upper), "{} {}", lower.escape_ascii(), upper.escape_ascii());
+    }
+
+    #[test]
+    fn what_a_killed_probe_left_is_no_answer() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = Dir::open_root(temporary.path(), Side::Target).unwrap();
+        let fence = Fence::look(&root, None).unwrap();
+        let name = |number| [&fence.temporary(number), b"-probe-l".as_slice()].concat();
+        for number in 1..5 {
+            rustix::fs::symlinkat(c"left", &root, &name(number)).unwrap();
+        }
+        assert!(Probe::new(&root, &fence).unwrap().holds_links().unwrap());
     }
 }

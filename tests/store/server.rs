@@ -37,6 +37,15 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether a folder is one of its own, that it makes when an object needs it.
+    pub fn has_made(&self, folder: &Path) -> bool {
+        folder.starts_with(self.root.path())
+    }
+
     /// What a bucket holds, as files.
     pub fn bucket(&self, name: &str) -> PathBuf {
         self.root.path().join("data").join(name)
