@@ -131,7 +131,12 @@ mod tests {
         let fence = Fence::look(&root, None).unwrap();
         let probe = Probe::new(&root, &fence).unwrap();
         let (lower, upper) = probe.cases();
-        assert!(lower != upper && lower.eq_ignore_ascii_case(&upper), "{} {}", lower.escape_ascii(), upper.escape_ascii());
+        assert!(
+            lower != upper && lower.eq_ignore_ascii_case(&upper),
+            "{} {}",
+            lower.escape_ascii(),
+            upper.escape_ascii()
+        );
     }
 
     #[test]

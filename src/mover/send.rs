@@ -27,7 +27,7 @@ use super::store::fence::StoreFence;
 use super::store::key::Key;
 use super::store::{About, Object, Replace, Store};
 use super::workspace::{Stopped, Workspace};
-use super::{Console, clock, fence, pool};
+use super::{Console, clock, fence, foresee, pool};
 
 /// Objects between two looks at what the journal has to keep.
 const EPOCH: usize = 256;
@@ -104,7 +104,7 @@ impl Send<'_> {
             self.settings.pace.threads(),
             || {
                 let Some(entry) = reader.next_entry()? else { return Ok(None) };
-                piece(entry, origin, &there, &journal).map(Some)
+                piece(entry, &self.store, origin, &there, &journal).map(Some)
             },
             |copier, piece| sender.work(copier, piece),
             |done| {
@@ -155,11 +155,16 @@ pub fn abort_uploads(store: &Store, console: &Console, journal: &Journal) -> Res
 
 fn piece(
     entry: Entry,
+    store: &Store,
     origin: &mut Origin,
     there: &HashMap<String, Object>,
     journal: &Journal,
 ) -> Result<Piece, Error> {
     let Some(key) = object::key(&entry) else { return Ok(Piece::Nothing) };
+    // A store would refuse it in words of its own, and some as if another attempt could help.
+    if let Some(problem) = foresee::too_long(store, &key, entry.path.as_bytes()) {
+        return Err(Error::Problem(problem));
+    }
     let from = origin.place(entry.path.as_bytes())?;
     let known = journal.known(&entry.path);
     Ok(match there.get(&key.text) {
