@@ -37,7 +37,7 @@ unit_tests := $(filter-out acceptance alerts e2e faults helm image network plugi
 
 .DEFAULT_GOAL := help
 .PHONY: help setup cluster-up cluster-down cluster-status build images load-images crds crds-check install-crds install demo demo-s3 \
-	chart test test-long test-model test-helm test-alerts test-image test-network test-store test-oldest lint lint-format lint-clippy lint-scripts lint-deny test-unit test-acceptance \
+	chart test test-long test-model test-helm test-alerts test-image test-mover test-network test-store test-oldest lint lint-format lint-clippy lint-scripts lint-deny test-unit test-acceptance \
 	test-plugin test-faults test-e2e no-operator bench bench-record bench-porter bench-porter-record clean build-plugin install-plugin
 
 help: ## List these targets
@@ -187,7 +187,10 @@ test-long: export RELOCATION_KILLED_STEPS ?= 6
 test-long: export RELOCATION_LOSSES ?= 6
 test-long: export RELOCATION_FAILOVERS ?= 6
 test-long: export RELOCATION_MOVER_KILLS ?= 200
-test-long: test-model test-acceptance test-store test-faults test-oldest ## Run the model, races and faults with full counts, and the oldest Kubernetes
+test-long: export RELOCATION_MOVER_TREES ?= 500
+test-long: export RELOCATION_MOVER_FILES ?= 100000
+test-long: export RELOCATION_MOVER_DEPTH ?= 10000
+test-long: test-mover test-model test-acceptance test-store test-faults test-oldest ## Run the model, races and faults with full counts, and the oldest Kubernetes
 
 OLDEST := 1.34
 ifeq ($(CLUSTER),local)
@@ -227,6 +230,10 @@ endif
 test-alerts: install-crds no-operator ## Run the tests of the metrics, alerts and dashboard with Prometheus (built first, a few minutes)
 	@promtool=$$(cluster/cluster promtool) && prometheus=$$(cluster/cluster prometheus) && \
 	  PROMTOOL=$$promtool PROMETHEUS=$$prometheus cargo test --locked --test alerts
+
+# Part of test-unit, and with full counts of test-long.
+test-mover:
+	cargo test --locked --test mover
 
 test-store: ## Run the tests of the mover with an S3 server (versitygw, built first, about 2 minutes)
 	@versitygw=$$(cluster/cluster versitygw) && VERSITYGW=$$versitygw cargo test --locked --test store

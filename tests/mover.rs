@@ -6,6 +6,8 @@
 mod bench;
 #[path = "mover/faults.rs"]
 mod faults;
+#[path = "mover/full.rs"]
+mod full;
 #[path = "mover/injected.rs"]
 mod injected;
 #[path = "mover/killing.rs"]
@@ -14,6 +16,10 @@ mod killing;
 mod kills;
 #[path = "mover/moves.rs"]
 mod moves;
+#[path = "mover/names.rs"]
+mod names;
+#[path = "mover/nasty.rs"]
+mod nasty;
 #[path = "mover/notifies.rs"]
 mod notifies;
 #[path = "mover/parts.rs"]
@@ -22,3 +28,5 @@ mod parts;
 mod refusals;
 #[path = "mover/scale.rs"]
 mod scale;
+#[path = "mover/writers.rs"]
+mod writers;

@@ -13,10 +13,16 @@ mod killing;
 mod kills;
 #[path = "store/moves.rs"]
 mod moves;
+#[path = "store/names.rs"]
+mod names;
+#[path = "mover/nasty.rs"]
+mod nasty;
 #[path = "store/network.rs"]
 mod network;
 #[path = "store/proxy.rs"]
 mod proxy;
+#[path = "store/refusals.rs"]
+mod refusals;
 #[path = "store/server.rs"]
 mod server;
 #[path = "store/undo.rs"]

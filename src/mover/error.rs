@@ -235,6 +235,7 @@ fn asked(action: &str, side: Side, store: &str, path: &[u8], fault: &Fault) -> S
         | Fault::Changed
         | Fault::Full(_)
         | Fault::Key
+        | Fault::Name(_)
         | Fault::Unsupported(_)
         | Fault::Busy(_) => format!("cannot {action} {} of the {side} {store}", Quoted(path)),
     }
@@ -322,6 +323,7 @@ enum Advice {
     Bucket,
     Buy,
     Rename,
+    Shorten,
     Wait,
 }
 
@@ -354,6 +356,7 @@ impl Advice {
             Fault::NoBucket => Self::Bucket,
             Fault::Full(_) => Self::Buy,
             Fault::Key => Self::Rename,
+            Fault::Name(_) => Self::Shorten,
             Fault::Unsupported(_) => Self::Unsupported,
             Fault::Missing | Fault::Exists | Fault::Changed | Fault::Busy(_) => Self::Wait,
         }
@@ -371,7 +374,8 @@ impl Advice {
             | Self::Grant
             | Self::Bucket
             | Self::Buy
-            | Self::Rename => Disposition::Permanent,
+            | Self::Rename
+            | Self::Shorten => Disposition::Permanent,
         }
     }
 
@@ -420,6 +424,9 @@ impl Advice {
             }
             (Self::Rename, Side::Workspace | Side::Target) => {
                 "remove or rename such objects, or choose another prefix, then recover".to_owned()
+            }
+            (Self::Shorten, _) => {
+                "shorten or rename the path at the source, leave it out with --exclude, or choose a shorter prefix, then start over with a retry of the relocation".to_owned()
             }
             (Self::Wait, _) => "the next attempt tries again".to_owned(),
         }

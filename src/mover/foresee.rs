@@ -22,6 +22,7 @@ use super::quoted::Quoted;
 use super::send::difference;
 use super::settings::Settings;
 use super::store::fence::StoreFence;
+use super::store::key::Key;
 use super::store::{About, Store, key};
 use super::tree::split;
 use super::workspace::{Problems, Stopped, Workspace};
@@ -53,13 +54,8 @@ pub fn run(
         let Some(key) = object::key(&entry) else { continue };
         let path = entry.path.as_bytes();
         let size = if let Content::File { size, .. } = entry.content { size } else { 0 };
-        if key.text.len() + store.location().prefix.len() + 1 > key::LONGEST {
-            problems.add(format!(
-                "the key of {} would have {} bytes and a store holds {}; shorten it at the source, or choose a shorter prefix",
-                Quoted(path),
-                key.text.len() + store.location().prefix.len() + 1,
-                key::LONGEST
-            ));
+        if let Some(problem) = too_long(store, &key, path) {
+            problems.add(problem);
         }
         if size > LARGEST {
             problems.add(format!("a store holds no object of {size} bytes like {}; leave it out", Quoted(path)));
@@ -96,6 +92,19 @@ pub fn run(
             "the target can take all {} entries: {needed} bytes are needed, and the credentials may list, write and remove there",
             totals.entries
         ))
+    })
+}
+
+/// What is wrong with a key that is longer than any store takes.
+#[must_use]
+pub fn too_long(store: &Store, key: &Key, path: &[u8]) -> Option<String> {
+    let length = key.text.len() + store.location().prefix.len() + 1;
+    (length > key::LONGEST).then(|| {
+        format!(
+            "the key of {} would have {length} bytes and a store holds {}; shorten it at the source, or choose a shorter prefix",
+            Quoted(path),
+            key::LONGEST
+        )
     })
 }
 

@@ -34,7 +34,7 @@ use super::store::key::Key;
 use super::store::leftovers::Swept;
 use super::store::{About, Replace, Store};
 use super::workspace::{Stopped, Workspace};
-use super::{Console, clock, fence, pool};
+use super::{Console, clock, fence, foresee, pool};
 
 /// Objects between two looks at what the journal has to keep.
 const EPOCH: usize = 256;
@@ -228,6 +228,10 @@ impl Feed<'_> {
         }
         let Some(entry) = self.reader.next_entry()? else { return Ok(None) };
         let Some(key) = object::key(&entry) else { return Ok(Some(Piece::Nothing)) };
+        // A store would refuse it in words of its own, and some as if another attempt could help.
+        if let Some(problem) = foresee::too_long(self.sender.store, &key, entry.path.as_bytes()) {
+            return Err(Error::Problem(problem));
+        }
         let from = self.origin.place(entry.path.as_bytes())?;
         let known = self.sender.journal.known(&entry.path);
         if !self.there.has(&key.text) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::bench::{Bench, is_root};
 
 /// Runs a shell script in a mount namespace of its own, so that its mounts end with it. Every step it runs is `step NAME`, whose result it prints.
-fn with_mounts(bench: &Bench, script: &str) -> Vec<(i64, Value)> {
+pub fn with_mounts(bench: &Bench, script: &str) -> Vec<(i64, Value)> {
     let mut command = Command::new("unshare");
     command.arg("--mount");
     if !is_root() {

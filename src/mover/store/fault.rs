@@ -23,6 +23,8 @@ pub enum Fault {
     Full(String),
     /// It holds a key that cannot be addressed: with an empty part, `.`, `..` or a control character.
     Key,
+    /// It takes no object with such a key.
+    Name(String),
     /// It cannot do this at all.
     Unsupported(String),
     /// It was not reached, or could not do it now.
@@ -53,6 +55,9 @@ impl Fault {
             | "EntityTooLarge"
             | "ServiceQuotaExceeded" => {
                 return Self::Full(code);
+            }
+            "KeyTooLongError" | "InvalidObjectName" | "XMinioInvalidObjectName" => {
+                return Self::Name(code);
             }
             _ => {}
         }
@@ -87,6 +92,7 @@ impl Fault {
             Self::Changed => "has another object there by now".to_owned(),
             Self::Full(code) => with("has no room left", code),
             Self::Key => "has a key with an empty part, '.', '..' or a control character in it".to_owned(),
+            Self::Name(code) => with("takes no object with such a key", code),
             Self::Unsupported(what) => format!("cannot do it: {what}"),
             Self::Busy(what) if what.is_empty() => "did not do it".to_owned(),
             Self::Busy(what) => format!("could not do it now ({what})"),
