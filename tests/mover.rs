@@ -22,3 +22,5 @@ mod parts;
 mod refusals;
 #[path = "mover/scale.rs"]
 mod scale;
+#[path = "mover/sealed.rs"]
+mod sealed;

@@ -17,6 +17,8 @@ mod moves;
 mod network;
 #[path = "store/proxy.rs"]
 mod proxy;
+#[path = "store/sealed.rs"]
+mod sealed;
 #[path = "store/server.rs"]
 mod server;
 #[path = "store/undo.rs"]
