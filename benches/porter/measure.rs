@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::Settings;
 use crate::cases::{Case, End};
 use crate::data::{assert_same, make};
+use crate::report::said_by;
 use crate::server::Server;
 use crate::tools::{Kind, Places, Tool, fill_bucket, flush, make_repository};
 
@@ -20,6 +21,8 @@ pub struct Ground {
     pub server: Server,
     /// Whether each run starts with nothing of the data in memory. Only root can see to that; else everything is warm for all.
     pub is_cold: bool,
+    /// The commit that was built, as it was when this started.
+    pub commit: String,
 }
 
 /// What one command took.
@@ -50,7 +53,7 @@ impl Ground {
         fs::create_dir_all(&work).unwrap();
         let server = Server::start_in(&work);
         let is_cold = fs::OpenOptions::new().write(true).open(DROP_CACHES).is_ok();
-        Self { folder, server, is_cold }
+        Self { folder, server, is_cold, commit: said_by("git", &["describe", "--always", "--dirty"]) }
     }
 
     fn work(&self, name: &str) -> PathBuf {

@@ -78,7 +78,7 @@ pub fn section(ground: &Ground, settings: &Settings, case: Case, rounds: usize, 
         said_by("rsync", &["--version"]).split("  ").take(2).collect::<Vec<_>>().join(" "),
         said_by("restic", &["version"]).split(" compiled").next().unwrap_or_default(),
         env!("CARGO_PKG_VERSION"),
-        said_by("git", &["describe", "--always", "--dirty"]),
+        ground.commit,
         said_by("uname", &["-sr"]),
     );
     Section { title, text }
@@ -170,7 +170,7 @@ fn disk(folder: &Path) -> String {
 }
 
 /// The first line that a program says.
-fn said_by(program: &str, arguments: &[&str]) -> String {
+pub fn said_by(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     said.lines().next().unwrap_or("?").to_owned()
