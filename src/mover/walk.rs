@@ -37,13 +37,16 @@ impl Found {
 #[derive(Debug)]
 pub struct Walk {
     frames: Vec<Frame>,
+    /// The path of the innermost directory and, as its starts, of all others: each on its own would take the square of the depth.
+    path: Vec<u8>,
     filter: Filter,
 }
 
 #[derive(Debug)]
 struct Frame {
     dir: Dir,
-    path: Vec<u8>,
+    /// How much of the walk's path is the path of this directory.
+    path_length: usize,
     stops: Vec<Stop>,
     next: usize,
 }
@@ -58,7 +61,7 @@ struct Stop {
 impl Walk {
     /// Starts below `root`; the root itself belongs to the volume, not to the data, and is never reported.
     pub fn new(root: Dir) -> Result<Self, Error> {
-        Ok(Self { frames: vec![Frame::new(root, Vec::new())?], filter: Filter::default() })
+        Ok(Self { frames: vec![Frame::new(root, b"")?], path: Vec::new(), filter: Filter::default() })
     }
 
     /// Leaves out what the patterns say.
@@ -85,13 +88,14 @@ impl Walk {
             frame.next += 1;
             if let Some(name) = stop.key.strip_suffix(b"/") {
                 if !stop.is_pruned {
-                    let path = join(&frame.path, name);
+                    let path = join(&self.path[..frame.path_length], name);
                     let dir = frame.dir.open_dir(name).at("open", frame.dir.side, &path)?;
-                    self.frames.push(Frame::new(dir, path)?);
+                    self.frames.push(Frame::new(dir, &path)?);
+                    self.path = path;
                 }
                 continue;
             }
-            let path = join(&frame.path, &stop.key);
+            let path = join(&self.path[..frame.path_length], &stop.key);
             let facts = frame.dir.look(&stop.key).at("look at", frame.dir.side, &path)?;
             // Gone since it was listed: as if it had been removed before we came.
             let Some(facts) = facts else { continue };
@@ -123,13 +127,13 @@ impl Walk {
 }
 
 impl Frame {
-    fn new(dir: Dir, path: Vec<u8>) -> Result<Self, Error> {
+    fn new(dir: Dir, path: &[u8]) -> Result<Self, Error> {
         let mut stops = Vec::new();
-        for named in dir.names().at("list", dir.side, &path)? {
+        for named in dir.names().at("list", dir.side, path)? {
             #[allow(clippy::wildcard_enum_match_arm)] // the kernel's enum; all but two are leaves
             let is_directory = match named.kind {
                 FileType::Unknown => {
-                    let facts = dir.look(&named.name).at("look at", dir.side, &join(&path, &named.name))?;
+                    let facts = dir.look(&named.name).at("look at", dir.side, &join(path, &named.name))?;
                     facts.is_some_and(|facts| facts.kind == Kind::Directory)
                 }
                 kind => kind == FileType::Directory,
@@ -142,7 +146,7 @@ impl Frame {
             stops.push(Stop { key: named.name, is_pruned: false });
         }
         stops.sort_unstable();
-        Ok(Self { dir, path, stops, next: 0 })
+        Ok(Self { dir, path_length: path.len(), stops, next: 0 })
     }
 }
 
