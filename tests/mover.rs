@@ -28,5 +28,7 @@ mod parts;
 mod refusals;
 #[path = "mover/scale.rs"]
 mod scale;
+#[path = "mover/sealed.rs"]
+mod sealed;
 #[path = "mover/writers.rs"]
 mod writers;

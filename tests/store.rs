@@ -23,6 +23,8 @@ mod network;
 mod proxy;
 #[path = "store/refusals.rs"]
 mod refusals;
+#[path = "store/sealed.rs"]
+mod sealed;
 #[path = "store/server.rs"]
 mod server;
 #[path = "store/undo.rs"]

@@ -22,6 +22,10 @@ flock                  util-linux
 mount                  mount
 faketime               faketime
 strace                 strace
+age                    age
+zstd                   zstd
+getfattr               attr
+getfacl                acl
 cc                     gcc
 /usr/include/stdlib.h  libc6-dev
 END

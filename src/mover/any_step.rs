@@ -63,7 +63,9 @@ fn fitting(options: &[OsString], subcommand: &str) -> Vec<OsString> {
         let taken = all.get_subcommands().filter(of_plans).filter_map(|by| Some((by.get_name(), find(by, option)?)));
         let taken: Vec<_> = taken.collect();
         let is_kept = taken.is_empty() || taken.iter().any(|(by, _)| *by == subcommand);
-        let takes_value = taken.iter().any(|(_, argument)| argument.get_action().takes_values());
+        // What takes a value only behind `=` does not take the next word.
+        let takes_next = |argument: &Arg| argument.get_action().takes_values() && !argument.is_require_equals_set();
+        let takes_value = taken.iter().any(|(_, argument)| takes_next(argument));
         let has_value = takes_value && !is_written_with_value(option);
         let value = if has_value { rest.next() } else { None };
         if is_kept {
@@ -96,7 +98,7 @@ mod tests {
     }
 
     /// Options of four steps, of all steps, with `=` and without.
-    const ALL: [&str; 9] = [
+    const ALL: [&str; 10] = [
         "relocation-mover",
         "step",
         "--source=/source",
@@ -104,6 +106,7 @@ mod tests {
         "s3://bucket/data",
         "--staging=none",
         "--allow-empty",
+        "--compress",
         "--bandwidth=1M",
         "--url=http://127.0.0.1/",
     ];

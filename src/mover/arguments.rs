@@ -11,6 +11,7 @@ use super::filter::parse_pattern;
 use super::import::Existing;
 use super::manifest::Staging;
 use super::pace::{parse_concurrency, parse_rate};
+use super::seal::parse_recipient;
 
 /// Moves files between volumes and object stores, one subcommand for each step of a relocation.
 ///
@@ -31,6 +32,9 @@ pub struct Arguments {
     /// Bytes a second that are read at most, such as 10M; K, M and G are 1024 of the one before. Empty = as fast as it goes.
     #[arg(long, global = true, value_name = "RATE", default_value = "", hide_default_value = true, value_parser = bandwidth)]
     pub bandwidth: Bandwidth,
+    /// File with the age identity that opens a sealed workspace, as age-keygen writes it; default `RELOCATION_AGE_IDENTITY_FILE`. Empty = none.
+    #[arg(long, global = true, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    pub identity_file: Option<PathBuf>,
     /// The step.
     #[command(subcommand)]
     pub step: Step,
@@ -55,6 +59,12 @@ pub enum Step {
         /// Whether the workspace gets a copy; with none, the later steps need --source too and read the source a second time.
         #[arg(long, value_enum, default_value_t = Staging::Copy, value_name = "HOW")]
         staging: Staging,
+        /// Seal what rests in the workspace, so that only the age identity of this recipient opens it; may be repeated. Later steps need --identity-file. Empty = none.
+        #[arg(long, value_name = "AGE1…", value_parser = parse_recipient)]
+        recipient: Vec<String>,
+        /// Compress the copy in the workspace with zstd, as --recipient does too. Empty = no.
+        #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_value = "", hide_default_value = true, default_missing_value = "true", value_parser = yes)]
+        compress: bool,
         /// Take only files with this name, or whose path matches if the pattern has a slash; may be repeated.
         #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
         include: Vec<String>,
@@ -179,6 +189,14 @@ fn end() -> impl TypedValueParser<Value = End> {
 
 fn concurrency(text: &str) -> Result<Concurrency, String> {
     parse_concurrency(text).map(Concurrency)
+}
+
+fn yes(text: &str) -> Result<bool, String> {
+    match text {
+        "" | "false" => Ok(false),
+        "true" => Ok(true),
+        _ => Err("it is neither true nor false".to_owned()),
+    }
 }
 
 fn bandwidth(text: &str) -> Result<Bandwidth, String> {

@@ -40,7 +40,7 @@ pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Co
     if settings.about.result == SUCCESS {
         return Ok(Outcome::said("the relocation has succeeded, so what it wrote stays".to_owned()));
     }
-    let workspace = Workspace::open(workspace)?;
+    let workspace = Workspace::unlock(workspace, settings)?;
     let mut lines = BTreeMap::new();
     let mut replaced = 0;
     let has_journal = journal::read_all(&workspace.root, settings.sequence(), &target.to_string(), |line| {

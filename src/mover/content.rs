@@ -156,6 +156,25 @@ impl Copier {
         }
     }
 
+    /// Hands what `fill` gives, from where the last ended, on to `take`. Returns how many bytes there were and their digest.
+    pub fn hand_on<E>(
+        &mut self,
+        mut fill: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(u64, Digest), E> {
+        let mut hasher = blake3::Hasher::new();
+        let mut offset = 0;
+        loop {
+            let read = fill(offset, &mut self.buffer)?;
+            if read == 0 {
+                return Ok((offset, hasher.finalize().into()));
+            }
+            hasher.update(&self.buffer[..read]);
+            take(&self.buffer[..read])?;
+            offset += read as u64;
+        }
+    }
+
     /// Copies to the end of the range or of the file, and says where it got to.
     fn copy_data(
         &mut self,

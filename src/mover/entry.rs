@@ -48,6 +48,8 @@ pub enum Content {
         seen: Option<Seen>,
         /// What a store says about the object: content type and other metadata.
         about: About,
+        /// Where its packed copy rests; nothing where it is not packed.
+        stored: Option<Stored>,
     },
     /// A symbolic link, which is never followed.
     Link {
@@ -225,6 +227,67 @@ impl TryFrom<String> for Digest {
     }
 }
 
+/// The name of a packed copy in the workspace: 32 random hexadecimal digits, the first two of which name its folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Stored([u8; 16]);
+
+impl Stored {
+    /// A new one.
+    pub fn random() -> std::io::Result<Self> {
+        let mut bytes = [0; 16];
+        // Up to 256 bytes come at once.
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Self(bytes))
+    }
+
+    /// The name of its folder.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        to_hex(&self.0[..1])
+    }
+
+    /// Its name there.
+    #[must_use]
+    pub fn name(&self) -> String {
+        to_hex(&self.0[1..])
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.folder(), self.name())
+    }
+
+    /// Whether a name is one of a folder.
+    #[must_use]
+    pub fn is_folder(name: &[u8]) -> bool {
+        name.len() == 2 && name.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
+    /// From the names of its folder and itself.
+    #[must_use]
+    pub fn from_names(folder: &[u8], name: &[u8]) -> Option<Self> {
+        let text = String::from_utf8([folder, name].concat()).ok()?;
+        Self::try_from(text).ok()
+    }
+}
+
+impl From<Stored> for String {
+    fn from(stored: Stored) -> Self {
+        to_hex(&stored.0)
+    }
+}
+
+impl TryFrom<String> for Stored {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let bytes = from_hex(&text).and_then(|bytes| bytes.try_into().ok()).map(Self);
+        bytes.filter(|stored| String::from(*stored) == text).ok_or("a stored name is not 32 hexadecimal digits")
+    }
+}
+
 fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -271,6 +334,8 @@ struct Wire {
     about: About,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     implied: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stored: Option<Stored>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -299,12 +364,13 @@ impl From<Entry> for Wire {
             target: None,
             about: About::new(),
             implied: false,
+            stored: None,
         };
         match content {
             Content::Directory { is_implied } => Self { implied: is_implied, ..bare(WireKind::Directory) },
             Content::Link { target } => Self { target: Some(target), ..bare(WireKind::Link) },
-            Content::File { size, digest, link_of, seen, about } => {
-                Self { size: Some(size), digest: Some(digest), link_of, seen, about, ..bare(WireKind::File) }
+            Content::File { size, digest, link_of, seen, about, stored } => {
+                Self { size: Some(size), digest: Some(digest), link_of, seen, about, stored, ..bare(WireKind::File) }
             }
         }
     }
@@ -314,7 +380,8 @@ impl TryFrom<Wire> for Entry {
     type Error = &'static str;
 
     fn try_from(wire: Wire) -> Result<Self, Self::Error> {
-        let Wire { path, kind, mode, mtime, uid, gid, size, digest, link_of, seen, target, about, implied } = wire;
+        let Wire { path, kind, mode, mtime, uid, gid, size, digest, link_of, seen, target, about, implied, stored } =
+            wire;
         let mode = u32::from_str_radix(&mode, 8).ok().filter(|mode| *mode <= 0o7777).ok_or("a mode is not octal")?;
         if mtime.1 >= 1_000_000_000 {
             return Err("a time has too many nanoseconds");
@@ -322,7 +389,9 @@ impl TryFrom<Wire> for Entry {
         let content = match (kind, size, digest, target) {
             (WireKind::Directory, None, None, None) if link_of.is_none() => Content::Directory { is_implied: implied },
             (WireKind::Link, None, None, Some(target)) if link_of.is_none() => Content::Link { target },
-            (WireKind::File, Some(size), Some(digest), None) => Content::File { size, digest, link_of, seen, about },
+            (WireKind::File, Some(size), Some(digest), None) => {
+                Content::File { size, digest, link_of, seen, about, stored }
+            }
             (WireKind::Directory | WireKind::Link | WireKind::File, ..) => {
                 return Err("an entry has not the fields of its type");
             }

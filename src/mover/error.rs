@@ -105,6 +105,19 @@ pub enum Error {
         /// What is wrong, without values.
         problem: String,
     },
+    /// What rests in the workspace is sealed, and does not open.
+    #[error(
+        "what rests in the workspace is sealed, and {0}; name the file with its recipient's identity by RELOCATION_AGE_IDENTITY_FILE or --identity-file in the plan's template, then recover"
+    )]
+    Locked(&'static str),
+    /// The identity is none.
+    #[error(
+        "the age identity cannot be used: {problem}; correct the Secret that the plan's template mounts, then recover"
+    )]
+    Identity {
+        /// What is wrong, without a part of it.
+        problem: String,
+    },
     /// The source is no longer what was recorded of it.
     #[error(
         "{} of the source {problem}, so it has changed since it was recorded; the target has nothing of it: start over with a retry of the relocation",
@@ -267,6 +280,8 @@ impl Error {
             | Self::StoreSettings { .. }
             | Self::SourceDiffers { .. }
             | Self::Staging(_)
+            | Self::Locked(_)
+            | Self::Identity { .. }
             | Self::Url(_)
             | Self::Refused { .. } => Disposition::Permanent,
             Self::Changed { .. } | Self::Unreachable { .. } => Disposition::Transient,
@@ -297,6 +312,8 @@ impl Error {
             | Self::StoreSettings { .. }
             | Self::SourceDiffers { .. }
             | Self::Staging(_)
+            | Self::Locked(_)
+            | Self::Identity { .. }
             | Self::Changed { .. }
             | Self::ManifestMissing
             | Self::ManifestBroken { .. }

@@ -16,6 +16,7 @@ use super::listing::Listing;
 use super::manifest::{self, Header, Leftover, Totals, Writer};
 use super::object::{self, Held, LONGEST_LINK};
 use super::pace::Pace;
+use super::packs::Packs;
 use super::pool;
 use super::progress::Progress;
 use super::quoted::Quoted;
@@ -201,6 +202,8 @@ pub struct Fetch {
     pub store: Store,
     /// The staged tree; nothing where the objects are only read and listed.
     pub data: Option<Dir>,
+    /// The packed copy, instead of that.
+    pub packs: Option<Packs>,
     /// The right to write into the workspace.
     pub fence: Fence,
     /// The workspace.
@@ -232,8 +235,9 @@ impl Fetch {
         let mut writer = Writer::create(&self.workspace.root, manifest::PARTIAL, &self.header)?;
         let mut feed = Feed {
             things,
-            leftover: Leftover::open(&self.workspace.root, manifest::PREVIOUS, &self.header.uuid)?,
+            leftover: Leftover::open(&self.workspace.root, manifest::PREVIOUS, &self.header)?,
             staged: self.data.clone().map(Cursor::new),
+            packs: self.packs.clone(),
             reused: 0,
         };
         let mut pending: Vec<Entry> = Vec::new();
@@ -261,18 +265,23 @@ impl Fetch {
         read.and(committed)?;
         self.fence.check()?;
         let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
-        prune(self.data.as_ref(), &self.workspace)?;
+        prune(self.data.as_ref(), self.packs.as_ref(), &self.workspace)?;
         self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
         Ok((totals, feed.reused))
     }
 
     fn commit(&self, pending: &mut Vec<Entry>, writer: &mut Writer) -> Result<(), Error> {
-        if let Some(data) = &self.data
+        if let Some(data) = self.data.as_ref().or(self.packs.as_ref().map(|packs| &packs.root))
             && !pending.is_empty()
         {
             rustix::fs::syncfs(data).at("write", Side::Workspace, workspace::DATA)?;
         }
-        pending.drain(..).try_for_each(|entry| writer.append(&entry))?;
+        pending.drain(..).try_for_each(|entry| {
+            if let Some(packs) = &self.packs {
+                packs.name(&entry);
+            }
+            writer.append(&entry)
+        })?;
         writer.flush()
     }
 
@@ -300,11 +309,18 @@ impl Fetch {
                 let held = match object::kind(&about) {
                     object::Kind::Link if object.size <= LONGEST_LINK => read_link(fill)?,
                     object::Kind::Link | object::Kind::File | object::Kind::Directory => {
-                        let (size, digest) = self.stage(copier, &path, to.as_ref(), fill)?;
+                        let (size, digest, stored) = if let Some(packs) = &self.packs {
+                            self.fence.check()?;
+                            let (size, digest, name) = packs.add(copier, path.as_bytes(), object.size, fill)?;
+                            (size, digest, Some(name))
+                        } else {
+                            let (size, digest) = self.stage(copier, &path, to.as_ref(), fill)?;
+                            (size, digest, None)
+                        };
                         if size != object.size {
                             return Err(changed(&path));
                         }
-                        Held::File { size, digest }
+                        Held::File { size, digest, stored }
                     }
                 };
                 if let (Held::Link { target }, Some(to)) = (&held, &to) {
@@ -356,6 +372,7 @@ struct Feed {
     things: Things,
     leftover: Leftover,
     staged: Option<Cursor>,
+    packs: Option<Packs>,
     reused: u64,
 }
 
@@ -383,15 +400,16 @@ impl Feed {
     /// An earlier attempt's entry, if both the object and its copy are as they were then.
     fn reusable(&mut self, path: &RelativePath, object: &Object, to: Option<&Dir>) -> Result<Option<Entry>, Error> {
         let Some(earlier) = self.leftover.find(path.as_bytes()) else { return Ok(None) };
-        let Content::File { size, seen: Some(Seen::Object { etag }), .. } = &earlier.content else {
+        let Content::File { size, seen: Some(Seen::Object { etag }), stored, .. } = &earlier.content else {
             return Ok(None);
         };
         if *size != object.size || Some(etag) != object.etag.as_ref() {
             return Ok(None);
         }
-        let is_there = match to {
-            None => true,
-            Some(to) => is_staged(to, path.as_bytes(), *size)?,
+        let is_there = match (to, &self.packs) {
+            (Some(to), _) => is_staged(to, path.as_bytes(), *size)?,
+            (None, Some(packs)) => stored.as_ref().map_or(Ok(false), |stored| packs.has(stored))?,
+            (None, None) => true,
         };
         self.reused += u64::from(is_there);
         Ok(is_there.then_some(earlier))

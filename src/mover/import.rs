@@ -88,10 +88,10 @@ pub struct Ends<'a> {
 
 /// Runs the step.
 pub fn run(ends: &Ends, workspace: &Path, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
-    let workspace = Workspace::open(workspace)?;
+    let workspace = Workspace::unlock(workspace, settings)?;
     let totals = manifest::check(&workspace.root)?;
     let reader = Reader::open(&workspace.root)?;
-    let origin = Origin::open(reader.header.staging, ends.source, &workspace)?;
+    let origin = Origin::open(&reader.header, ends.source, &workspace)?;
     let target = match ends.target {
         End::Tree(path) => Dir::open_root(path, Side::Target)?,
         End::Store(location) => {
@@ -482,7 +482,7 @@ impl Writing<'_> {
             Opened::File { fd, facts, side } => copier
                 .copy(fd, facts, &file, self.throttle)
                 .map_err(|failed| failed.into_error(*side, Side::Target, path))?,
-            Opened::Object(_) => copier.copy_stream(
+            Opened::Object(_) | Opened::Packed(_) => copier.copy_stream(
                 |offset, buffer| opened.fill(path, offset, buffer, self.throttle),
                 Some(&file),
                 |source| Error::access("write", Side::Target, path, source),

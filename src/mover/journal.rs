@@ -22,7 +22,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +31,9 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{Digest, RelativePath};
 use super::error::{At, Error, Side};
+use super::lines::{Lines, Pen, Trouble};
 use super::parts::{Chain, Saved};
+use super::seal::Unopened;
 use super::tree::Dir;
 
 /// Its name in the workspace.
@@ -267,7 +269,7 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct Out {
-    file: BufWriter<File>,
+    file: Pen,
     added: u64,
     synced: u64,
     is_syncing: bool,
@@ -290,26 +292,31 @@ impl Journal {
         if kept.is_none()
             && let Some(earlier) = earlier
         {
+            let earlier = earlier.sealed_like(workspace);
             read(&earlier, &header, Access::Read, |line| {
                 learnt.learn(&line);
                 carried.push(line);
             })?;
         }
-        let at = |file: std::io::Result<()>| file.at("write", Side::Workspace, NAME);
+        fn at<T>(done: std::io::Result<T>) -> Result<T, Error> {
+            done.at("write", Side::Workspace, NAME)
+        }
         let file = if let Some((mut file, end)) = kept {
             at(file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)).map(drop)))?;
             file
         } else {
             workspace.remove_file(NAME).at("replace", Side::Workspace, NAME)?;
-            let mut file = File::from(workspace.create_file(NAME).at("create", Side::Workspace, NAME)?);
+            let file = File::from(workspace.create_file(NAME).at("create", Side::Workspace, NAME)?);
             let mut line = serde_json::to_vec(&header).expect("text always serialises");
             line.push(b'\n');
-            at(file.write_all(&line).and_then(|()| file.sync_data()))?;
+            let mut pen = Pen::new(file, workspace.seal.clone());
+            at(pen.write_all(&line).and_then(|()| pen.flush()).and_then(|()| pen.get_ref().sync_data()))?;
             rustix::fs::fsync(workspace).at("write", Side::Workspace, NAME)?;
-            file
+            at(pen.get_ref().try_clone())?
         };
         let disk = file.try_clone().at("open", Side::Workspace, NAME)?;
-        let out = Out { file: BufWriter::new(file), added: 0, synced: 0, is_syncing: false, broken: None };
+        let out =
+            Out { file: Pen::new(file, workspace.seal.clone()), added: 0, synced: 0, is_syncing: false, broken: None };
         let journal = Self { out: Mutex::new(out), disk, has_synced: Condvar::new(), learnt };
         let mut last = None;
         for line in &carried {
@@ -410,15 +417,20 @@ fn read(
         Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(errno).at("open", Side::Workspace, NAME),
     };
-    let mut input = BufReader::new(file);
-    let mut line = Vec::new();
+    let mut lines = Lines::new(file, workspace.seal.clone());
     let mut end = 0;
     loop {
-        line.clear();
-        let length = input.read_until(b'\n', &mut line).at("read", Side::Workspace, NAME)? as u64;
-        if line.pop() != Some(b'\n') {
-            break;
-        }
+        let line = match lines.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) | Err(Trouble::Torn | Trouble::Unopened(Unopened::Damaged)) => break,
+            Err(Trouble::Unopened(Unopened::Read(source))) => {
+                return Err(source).at("read", Side::Workspace, NAME);
+            }
+            Err(Trouble::Unopened(unopened)) => match unopened.locked() {
+                Some(error) => return Err(error),
+                None => break,
+            },
+        };
         if end == 0 {
             if serde_json::from_slice::<Header>(&line).ok().as_ref() != Some(header) {
                 return Ok(None);
@@ -427,9 +439,9 @@ fn read(
             let Ok(line) = serde_json::from_slice(&line) else { break };
             each(line);
         }
-        end += length;
+        end = lines.end();
     }
-    Ok((end > 0).then(|| (input.into_inner(), end)))
+    Ok((end > 0).then(|| (lines.into_inner(), end)))
 }
 
 fn short(path: &RelativePath) -> [u8; 16] {

@@ -13,6 +13,7 @@
 //! Every further name of a hard-linked file carries `linkOf`, the first name in order; `bytes` counts such a file once.
 //! `seen` is how `upload` recognises a source file that has not changed since, for an object its `etag`; it is left out when that could not be told.
 //! `about` is what a store says about an object; a directory is `implied` if it is there only because a key has a slash.
+//! `stored` is where a packed copy of a file rests, as `data/` and the first two digits and the others (see [`super::packs`]).
 //! A manifest without its `end` line is not complete. While it is written it is called `manifest.jsonl.partial`.
 //!
 //! The tree digest depends on paths, types, contents and link targets only, and can be had without us:
@@ -25,8 +26,7 @@
 //! done | b3sum --no-names
 //! ```
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
@@ -35,6 +35,8 @@ use serde::{Deserialize, Serialize};
 use super::entry::{Bytes, Content, Digest, Entry};
 use super::error::{At, Error, Side};
 use super::filter::Filter;
+use super::lines::{self, Pen, Trouble};
+use super::seal::Unopened;
 use super::tree::{Dir, Facts};
 
 /// The manifest's name in the workspace.
@@ -45,8 +47,6 @@ pub const PARTIAL: &[u8] = b"manifest.jsonl.partial";
 pub const PREVIOUS: &[u8] = b"manifest.jsonl.previous";
 
 const FORMAT: &str = "relocation-manifest/1";
-/// Longest line accepted, so that a damaged manifest cannot fill the memory; some 10,000 names of the greatest length fit.
-const LONGEST_LINE: u64 = 32 * 1024 * 1024;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,17 @@ pub struct Header {
     /// A path that is an object and also has objects below it, if there is one: no volume can hold that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clash: Option<Bytes>,
+    /// How the staged copy is packed; nothing = its files are as they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packing: Option<Packing>,
+}
+
+/// How what rests in the workspace is packed: with zstd, and sealed where there are recipients.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Packing {
+    /// Who can open it, as `age1…`; nobody = it is only compressed.
+    pub recipients: Vec<String>,
 }
 
 /// Whether data rest in the workspace on their way.
@@ -97,6 +108,7 @@ impl Header {
             files_at_source: 0,
             filter: Filter::default(),
             clash: None,
+            packing: None,
         }
     }
 }
@@ -151,7 +163,7 @@ impl Adder {
                 self.links += 1;
                 ("l", Some(Digest::of(target.as_bytes())))
             }
-            Content::File { size, digest, link_of, seen: _, about: _ } => {
+            Content::File { size, digest, link_of, seen: _, about: _, stored: _ } => {
                 self.files += 1;
                 match link_of {
                     None => self.bytes += size,
@@ -185,7 +197,7 @@ impl Adder {
 #[derive(Debug)]
 pub struct Writer {
     workspace: Dir,
-    out: BufWriter<File>,
+    out: Pen,
     adder: Adder,
 }
 
@@ -194,8 +206,8 @@ impl Writer {
     pub fn create(workspace: &Dir, name: &[u8], header: &Header) -> Result<Self, Error> {
         workspace.remove_file(name).at("replace", Side::Workspace, name)?;
         let file = workspace.create_file(name).at("create", Side::Workspace, name)?;
-        let mut writer =
-            Self { workspace: workspace.clone(), out: BufWriter::new(file.into()), adder: Adder::default() };
+        let out = Pen::new(file.into(), workspace.seal.clone());
+        let mut writer = Self { workspace: workspace.clone(), out, adder: Adder::default() };
         writer.line(header)?;
         Ok(writer)
     }
@@ -294,7 +306,7 @@ impl Reader {
     /// Where the next line starts.
     #[must_use]
     pub fn offset(&self) -> u64 {
-        self.lines.offset
+        self.lines.lines.offset
     }
 
     /// What was counted while reading.
@@ -315,7 +327,16 @@ pub fn check(workspace: &Dir) -> Result<Totals, Error> {
 pub fn read_totals(workspace: &Dir) -> Result<Totals, Error> {
     const TAIL: u64 = 4096;
     let mut lines = Lines::open(workspace, NAME)?.ok_or(Error::ManifestMissing)?;
-    let file = lines.input.get_mut();
+    lines.next()?;
+    if lines.lines.is_sealed() {
+        let mut last = None;
+        while let Some(line) = lines.next()? {
+            last = Some(line);
+        }
+        let end = last.and_then(|line| serde_json::from_slice::<End>(&line).ok());
+        return end.map(|end| end.end).ok_or_else(|| lines.broken("its last line is missing".to_owned()));
+    }
+    let file = lines.lines.get_mut();
     let size = file.metadata().at("read", Side::Workspace, NAME)?.len();
     file.seek(SeekFrom::Start(size.saturating_sub(TAIL))).at("read", Side::Workspace, NAME)?;
     let mut tail = Vec::new();
@@ -340,7 +361,7 @@ impl Picker {
 
     /// The entry whose line starts at `offset`.
     pub fn pick(&mut self, offset: u64) -> Result<Entry, Error> {
-        self.lines.input.seek(SeekFrom::Start(offset)).at("read", Side::Workspace, NAME)?;
+        self.lines.lines.seek(offset).map_err(|trouble| self.lines.failed(trouble))?;
         let line = self.lines.next()?.unwrap_or_default();
         parse(&line).map_err(|problem| self.lines.broken(problem))
     }
@@ -355,12 +376,15 @@ pub struct Leftover {
 }
 
 impl Leftover {
-    /// Opens `name`; a file that is missing, or belongs to another relocation, is an empty one.
-    pub fn open(workspace: &Dir, name: &[u8], uuid: &str) -> Result<Self, Error> {
+    /// Opens `name`; a file that is missing, belongs to another relocation, is packed in another way or sealed to somebody else, is an empty one.
+    pub fn open(workspace: &Dir, name: &[u8], wanted: &Header) -> Result<Self, Error> {
         let mut lines = Lines::open(workspace, name)?;
         if let Some(open) = &mut lines {
             let header = open.next().ok().flatten().and_then(|line| parse::<Header>(&line).ok());
-            if !header.is_some_and(|header| check_format(&header).is_ok() && header.uuid == uuid) {
+            let is_ours = |header: Header| {
+                check_format(&header).is_ok() && header.uuid == wanted.uuid && header.packing == wanted.packing
+            };
+            if !header.is_some_and(is_ours) {
                 lines = None;
             }
         }
@@ -407,15 +431,13 @@ impl Leftover {
 
 #[derive(Debug)]
 struct Lines {
-    input: BufReader<File>,
-    offset: u64,
-    number: u64,
+    lines: lines::Lines,
 }
 
 impl Lines {
     fn open(workspace: &Dir, name: &[u8]) -> Result<Option<Self>, Error> {
         match workspace.open_file(name) {
-            Ok(fd) => Ok(Some(Self { input: BufReader::new(fd.into()), offset: 0, number: 0 })),
+            Ok(fd) => Ok(Some(Self { lines: lines::Lines::new(fd.into(), workspace.seal.clone()) })),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(errno).at("open", Side::Workspace, name),
         }
@@ -423,22 +445,27 @@ impl Lines {
 
     /// The next whole line without its newline.
     fn next(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        let mut line = Vec::new();
-        let read =
-            (&mut self.input).take(LONGEST_LINE).read_until(b'\n', &mut line).at("read", Side::Workspace, NAME)?;
-        self.number += 1;
-        self.offset += read as u64;
-        if read == 0 {
-            return Ok(None);
-        }
-        if line.pop() != Some(b'\n') {
-            return Err(self.broken("it ends in the middle of a line".to_owned()));
-        }
-        Ok(Some(line))
+        self.lines.next_line().map_err(|trouble| self.failed(trouble))
+    }
+
+    fn failed(&self, trouble: Trouble) -> Error {
+        let unopened = match trouble {
+            Trouble::Torn => {
+                let line = self.lines.number + 1;
+                return Error::ManifestBroken { line, problem: "it ends in the middle of a line".to_owned() };
+            }
+            Trouble::Unopened(unopened) => unopened,
+        };
+        unopened.locked().unwrap_or_else(|| match unopened {
+            Unopened::Read(source) => Error::access("read", Side::Workspace, NAME, source),
+            Unopened::Damaged | Unopened::NoIdentity | Unopened::WrongIdentity => {
+                self.broken("what follows was sealed and does not open".to_owned())
+            }
+        })
     }
 
     fn broken(&self, problem: String) -> Error {
-        Error::ManifestBroken { line: self.number, problem }
+        Error::ManifestBroken { line: self.lines.number, problem }
     }
 }
 

@@ -25,6 +25,7 @@
 //! | target read again | [`postprocess`] | [`confirm`] |
 //!
 //! Large files go in [`parts`], between any two ends.
+//! The copy in the workspace can be packed: compressed, and sealed so that only an identity opens it (see [`packs`] and [`seal`]); then the lists there are sealed too (see [`lines`]).
 //!
 //! **Invariant: killed at any instruction, started again, the same end.** Every step is safe to repeat and to interrupt; `tests/mover.rs` and `tests/store.rs` do both at random.
 //! **Invariant: the source is only read**, and nothing at the target is replaced unless the plan says so.
@@ -49,8 +50,10 @@ use self::arguments::{ExistingArgument, SourceArgument, Step, TargetArgument, Wo
 use self::error::{Disposition, Error};
 use self::filter::Filter;
 use self::import::Ends;
+use self::manifest::Packing;
 use self::outcome::{Outcome, Verdict};
 use self::pace::{Pace, Throttle};
+use self::seal::Secret;
 use self::settings::Settings;
 use self::upload::{Empty, Wanted};
 use self::workspace::Stopped;
@@ -71,6 +74,7 @@ pub mod filter;
 pub mod foresee;
 pub mod import;
 pub mod journal;
+pub mod lines;
 pub mod listing;
 pub mod manifest;
 pub mod notify;
@@ -78,6 +82,7 @@ pub mod object;
 pub mod origin;
 pub mod outcome;
 pub mod pace;
+pub mod packs;
 pub mod parts;
 pub mod pool;
 pub mod postprocess;
@@ -87,6 +92,7 @@ pub mod progress;
 pub mod quoted;
 pub mod recorded;
 pub mod scan;
+pub mod seal;
 pub mod send;
 pub mod settings;
 pub mod stage;
@@ -135,7 +141,9 @@ pub fn run(
     raise_descriptor_limit();
     let result = Settings::read(variable).map_err(Stopped::from).and_then(|settings| {
         let throttle = arguments.bandwidth.0.map_or_else(Throttle::default, Throttle::at);
-        let settings = Settings { pace: Pace { concurrency: arguments.concurrency.0, throttle }, ..settings };
+        let named = arguments.identity_file.filter(|path| !path.as_os_str().is_empty()).map(Secret::File);
+        let secret = named.or_else(|| settings.secret.clone());
+        let settings = Settings { pace: Pace { concurrency: arguments.concurrency.0, throttle }, secret, ..settings };
         run_step(&arguments.step, &settings, &mut Console { out })
     });
     conclude(result, arguments.termination_log.as_deref(), out)
@@ -155,11 +163,14 @@ fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<O
         argument.workspace.clone().unwrap_or_else(|| settings.workspace.clone())
     };
     match step {
-        Step::Upload { source, staging, include, exclude, allow_empty, workspace } => {
+        Step::Upload { source, staging, recipient, compress, include, exclude, allow_empty, workspace } => {
             let empty = if *allow_empty { Empty::Allow } else { Empty::Refuse };
             let given = |patterns: &[String]| patterns.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
             let filter = Filter { include: given(include), exclude: given(exclude) };
-            upload::run(source, &at(workspace), Wanted { empty, staging: *staging, filter }, settings, console)
+            let recipients = given(recipient);
+            let packing = (*compress || !recipients.is_empty()).then_some(Packing { recipients });
+            let wanted = Wanted { empty, staging: *staging, packing, filter };
+            upload::run(source, &at(workspace), wanted, settings, console)
         }
         Step::Preprocess { target: TargetArgument { target }, existing: ExistingArgument { existing }, workspace } => {
             preprocess::run(target, *existing, &at(workspace), settings, console)

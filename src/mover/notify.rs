@@ -11,12 +11,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::clock;
-use super::error::{Error, Side};
+use super::error::Error;
 use super::manifest;
 use super::outcome::Outcome;
 use super::settings::{About, Settings};
-use super::tree::Dir;
 use super::workspace::Stopped;
+use super::workspace::Workspace;
 
 /// Time for the whole exchange. The task's own timeout is an hour; a receiver that takes longer than this is down.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ pub fn run(url: Option<&str>, workspace: &Path, settings: &Settings) -> Result<O
         return Ok(Outcome::said("no URL is given, so nobody is told".to_owned()));
     };
     let receiver = receiver(url)?;
-    let event = event(&settings.about, &settings.items, totals(workspace), &clock::timestamp());
+    let event = event(&settings.about, &settings.items, totals(workspace, settings), &clock::timestamp());
     send(url, &receiver, &event.to_string())?;
     let message = format!("{receiver} took the event {}", event["id"]);
     Ok(Outcome { counts: BTreeMap::from([("events", 1)]), ..Outcome::said(message) })
@@ -50,9 +50,9 @@ fn receiver(url: &str) -> Result<String, Error> {
 }
 
 /// What was moved, when the workspace still knows it; an `onEnd` Job may come before any manifest.
-fn totals(workspace: &Path) -> Option<Value> {
-    let root = Dir::open_root(workspace, Side::Workspace).ok()?;
-    let totals = manifest::read_totals(&root).ok()?;
+fn totals(workspace: &Path, settings: &Settings) -> Option<Value> {
+    let workspace = Workspace::unlock(workspace, settings).ok()?;
+    let totals = manifest::read_totals(&workspace.root).ok()?;
     serde_json::to_value(totals).ok()
 }
 

@@ -11,7 +11,7 @@
 //! Every object we write says by `relocationby` which relocation wrote it. The names have no `-` and no `_`, because some service or proxy drops either.
 //! What a store said about an object (content type, metadata) goes with it from store to store, and waits in the manifest meanwhile.
 
-use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
+use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen, Stored};
 use super::fence::DIRECTORY;
 use super::store::key::{Key, encode};
 use super::store::{About, Object};
@@ -111,9 +111,9 @@ pub fn entry(path: RelativePath, object: &Object, mut about: About, held: Held) 
     about.remove(NAME);
     about.remove(TYPE);
     let (default_mode, content) = match held {
-        Held::File { size, digest } => {
+        Held::File { size, digest, stored } => {
             let seen = object.etag.clone().map(|etag| Seen::Object { etag });
-            (0o644, Content::File { size, digest, link_of: None, seen, about })
+            (0o644, Content::File { size, digest, link_of: None, seen, about, stored })
         }
         Held::Link { target } => (0o777, Content::Link { target: Bytes(target) }),
         Held::Directory => (0o755, Content::Directory { is_implied: false }),
@@ -130,6 +130,8 @@ pub enum Held {
         size: u64,
         /// Their digest.
         digest: Digest,
+        /// Where they rest, packed.
+        stored: Option<Stored>,
     },
     /// Where a link points.
     Link {
@@ -162,13 +164,15 @@ mod tests {
             link_of: None,
             seen: Some(Seen::Inode { ino: 1, ctime: (1, 1) }),
             about: About::new(),
+            stored: None,
         };
         let path = RelativePath::try_from(b"a/\xff".to_vec()).unwrap();
         let file = Entry { path, mode: 0o4750, mtime: (-5, 7), uid: 3, gid: 4, content };
         let key = key(&file).unwrap();
         let said = about(&file, &key, "me");
         assert!(is_escaped(&said) && kind(&said) == Kind::File);
-        let back = entry(file.path.clone(), &object(), said, Held::File { size: 3, digest: Digest::of(b"abc") });
+        let back =
+            entry(file.path.clone(), &object(), said, Held::File { size: 3, digest: Digest::of(b"abc"), stored: None });
         assert_eq!((back.mode, back.mtime, back.uid, back.gid), (0o4750, (-5, 7), 3, 4));
     }
 
@@ -177,7 +181,8 @@ mod tests {
         let said: About =
             [("content-type", "text/css"), ("meta-x", "y")].map(|(a, b)| (a.to_owned(), b.to_owned())).into();
         let path = RelativePath::try_from(b"a".to_vec()).unwrap();
-        let file = entry(path, &object(), said.clone(), Held::File { size: 3, digest: Digest::of(b"abc") });
+        let file =
+            entry(path, &object(), said.clone(), Held::File { size: 3, digest: Digest::of(b"abc"), stored: None });
         assert_eq!((file.mode, file.mtime), (0o644, (9, 0)));
         let mut next = about(&file, &key(&file).unwrap(), "me");
         assert_eq!(next.remove(BY).as_deref(), Some("me"));

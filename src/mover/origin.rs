@@ -10,8 +10,9 @@ use super::content::{Copier, read_at};
 use super::end::End;
 use super::entry::{Content, Entry, Seen};
 use super::error::{At, Error, Side};
-use super::manifest::Staging;
+use super::manifest::{Header, Staging};
 use super::pace::Throttle;
+use super::packs::{Packs, Unpacked};
 use super::store::fault::Fault;
 use super::store::key::encode;
 use super::store::{Reading, Store};
@@ -28,6 +29,8 @@ pub enum Origin {
     Tree(Cursor, Copied),
     /// Objects.
     Store(Store),
+    /// The packed copy.
+    Packs(Packs),
 }
 
 /// Whether a tree is our own copy.
@@ -46,6 +49,8 @@ pub enum Place {
     Dir(Dir, Copied),
     /// At a store.
     Store(Store),
+    /// In the packed copy.
+    Packs(Packs),
 }
 
 /// One file that is being read.
@@ -61,6 +66,8 @@ pub enum Opened {
     },
     /// An object.
     Object(Box<Reading>),
+    /// A packed file.
+    Packed(Unpacked),
 }
 
 /// One file whose bytes can be had in any order, by several threads.
@@ -88,8 +95,9 @@ pub enum Ranged {
 
 impl Origin {
     /// Opens what the manifest says to import from.
-    pub fn open(staging: Staging, source: Option<&End>, workspace: &Workspace) -> Result<Self, Error> {
-        match (staging, source) {
+    pub fn open(header: &Header, source: Option<&End>, workspace: &Workspace) -> Result<Self, Error> {
+        match (header.staging, source) {
+            (Staging::Copy, _) if header.packing.is_some() => Ok(Self::Packs(workspace.packs()?)),
             (Staging::Copy, _) => Ok(Self::Tree(Cursor::new(workspace.data()?), Copied::Staged)),
             (Staging::None, None) => Err(Error::Staging(
                 "nothing was staged (upload --staging=none), so this step needs the same --source as upload",
@@ -107,6 +115,7 @@ impl Origin {
     pub fn place(&mut self, path: &[u8]) -> Result<Place, Error> {
         match self {
             Self::Store(store) => Ok(Place::Store(store.clone())),
+            Self::Packs(packs) => Ok(Place::Packs(packs.clone())),
             Self::Tree(cursor, copied) => match cursor.parent(path) {
                 Ok(dir) => Ok(Place::Dir(dir, *copied)),
                 Err(Error::Access { path, source, .. }) if is_gone(&source) => Err(copied.differs(&path, "is missing")),
@@ -134,14 +143,16 @@ impl Place {
         match self {
             Self::Dir(_, copied) => copied.differs(path, problem),
             Self::Store(_) => Copied::Source.differs(path, problem),
+            Self::Packs(_) => Copied::Staged.differs(path, problem),
         }
     }
 
     /// Opens the file of an entry, which must look as the manifest says.
     pub fn open(&self, entry: &Entry) -> Result<Opened, Error> {
         let path = entry.path.as_bytes();
-        let Content::File { size, seen, .. } = &entry.content else { unreachable!("only files are opened") };
+        let Content::File { size, seen, stored, .. } = &entry.content else { unreachable!("only files are opened") };
         match self {
+            Self::Packs(packs) => packs.open(path, stored.as_ref(), *size).map(Opened::Packed),
             Self::Dir(dir, copied) => {
                 let fd = match dir.open_file(split(path).1) {
                     Err(Errno::NOENT) => return Err(copied.differs(path, "is missing")),
@@ -180,8 +191,9 @@ impl Place {
         match self {
             Self::Dir(..) => match self.open(entry)? {
                 Opened::File { fd, facts, side } => Ok(Some(Ranged::File { fd, facts, side })),
-                Opened::Object(_) => Ok(None),
+                Opened::Object(_) | Opened::Packed(_) => Ok(None),
             },
+            Self::Packs(_) => Ok(None),
             Self::Store(store) => {
                 let etag = match seen {
                     Some(Seen::Object { etag }) => Some(etag.clone()),
@@ -276,6 +288,7 @@ impl Opened {
                 if want == 0 { 0 } else { read_at(fd, &mut buffer[..want], offset).at("read", *side, path)? }
             }
             Self::Object(reading) => reading.fill(buffer).map_err(|fault| reading.failed(path, fault))?,
+            Self::Packed(unpacked) => unpacked.fill(path, buffer)?,
         };
         throttle.pass(read);
         Ok(read)

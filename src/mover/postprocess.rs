@@ -37,7 +37,7 @@ const SPECIAL: u32 = 0o6000;
 
 /// Runs the step.
 pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
-    let workspace = Workspace::open(workspace)?;
+    let workspace = Workspace::unlock(workspace, settings)?;
     let totals = manifest::check(&workspace.root)?;
     let target = match target {
         End::Tree(path) => Dir::open_root(path, Side::Target)?,

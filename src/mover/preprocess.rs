@@ -42,13 +42,16 @@ pub fn run(
     settings: &Settings,
     console: &mut Console,
 ) -> Result<Outcome, Stopped> {
-    let workspace = Workspace::open(workspace)?;
+    let workspace = Workspace::unlock(workspace, settings)?;
     let totals = manifest::check(&workspace.root)?;
     let header = Reader::open(&workspace.root)?.header;
     let journal = Known::read(&workspace, settings, &target.to_string())?;
     if header.staging == Staging::Copy {
         let mut problems = Problems::new(&workspace, REPORT);
-        check_stage(&workspace, &mut problems)?;
+        match header.packing {
+            None => check_stage(&workspace, &mut problems)?,
+            Some(_) => check_packs(&workspace, &mut problems)?,
+        }
         if let Some(stopped) = problems
             .into_error("the staged copy is not what the manifest says; start over with a retry of the relocation")
         {
@@ -66,9 +69,9 @@ pub fn run(
     let mut check = Check {
         problems: Problems::new(&workspace, REPORT),
         probe: Probe::new(&target, &fence)?,
-        staged: match header.staging {
-            Staging::Copy => Some(Cursor::new(workspace.data()?)),
-            Staging::None => None,
+        staged: match (header.staging, &header.packing) {
+            (Staging::Copy, None) => Some(Cursor::new(workspace.data()?)),
+            (Staging::Copy, Some(_)) | (Staging::None, _) => None,
         },
         existing,
         journal,
@@ -136,6 +139,7 @@ impl Known {
         if !journal::read_all(&workspace.root, sequence, target, &mut learn)?
             && let Some(earlier) = journal::earlier()
         {
+            let earlier = earlier.sealed_like(&workspace.root);
             journal::read_all(&earlier, sequence, target, learn)?;
         }
         Ok(Self(paths))
@@ -162,6 +166,19 @@ fn check_stage(workspace: &Workspace, problems: &mut Problems) -> Result<(), Err
                     problems.add(format!("the staged copy of {} {difference}", Quoted(&found.path)));
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// The same where it is packed.
+fn check_packs(workspace: &Workspace, problems: &mut Problems) -> Result<(), Error> {
+    let packs = workspace.packs()?;
+    let mut reader = Reader::open(&workspace.root)?;
+    while let Some(entry) = reader.next_entry()? {
+        let Content::File { stored, .. } = &entry.content else { continue };
+        if !stored.as_ref().map_or(Ok(false), |stored| packs.has(stored))? {
+            problems.add(format!("the staged copy of {} is missing", Quoted(entry.path.as_bytes())));
         }
     }
     Ok(())

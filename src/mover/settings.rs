@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::error::Error;
 use super::pace::Pace;
+use super::seal::Secret;
 
 /// Where the workspace is when nobody says otherwise.
 pub const WORKSPACE: &str = "/relocation";
@@ -20,6 +21,8 @@ pub struct Settings {
     pub launch: Option<Launch>,
     /// Who and what this is, for the notification.
     pub about: About,
+    /// What opens a sealed workspace: `--identity-file`, else `RELOCATION_AGE_IDENTITY_FILE`, else `RELOCATION_AGE_IDENTITY`.
+    pub secret: Option<Secret>,
     /// How fast it may go; from the command line.
     pub pace: Pace,
 }
@@ -94,6 +97,7 @@ impl Settings {
             launch: parse_token(&text("RELOCATION_FENCING_TOKEN"))?
                 .map(|token| Launch { token, sequence: sequence.clone() }),
             about,
+            secret: Secret::read(set("RELOCATION_AGE_IDENTITY"), set("RELOCATION_AGE_IDENTITY_FILE")),
             pace: Pace::default(),
         })
     }

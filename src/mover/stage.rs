@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
-use super::content::Copier;
+use super::content::{Copier, read_at};
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
 use super::fence::Fence;
 use super::manifest::{self, Header, Leftover, Reader, Totals, Writer};
 use super::pace::Pace;
+use super::packs::Packs;
 use super::progress::Progress;
 use super::scan::{check, walk_source};
 use super::store::About;
@@ -32,6 +33,8 @@ pub struct Stage {
     pub source: Dir,
     /// The staged tree; nothing where the data are only read and listed.
     pub data: Option<Dir>,
+    /// The packed copy, instead of that.
+    pub packs: Option<Packs>,
     /// The right to write into the workspace.
     pub fence: Fence,
     /// The workspace.
@@ -70,8 +73,9 @@ impl Stage {
         writer.reserve(self.manifest_bytes)?;
         let mut feed = Feed {
             walk: walk_source(&self.source, &self.header.items, &self.header.filter)?,
-            leftover: Leftover::open(&self.workspace.root, manifest::PREVIOUS, &self.header.uuid)?,
+            leftover: Leftover::open(&self.workspace.root, manifest::PREVIOUS, &self.header)?,
             staged: self.data.clone().map(Cursor::new),
+            packs: self.packs.clone(),
             seen: HashMap::new(),
             reused: 0,
         };
@@ -100,7 +104,7 @@ impl Stage {
         let reused = feed.reused;
         self.fence.check()?;
         let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
-        prune(self.data.as_ref(), &self.workspace)?;
+        prune(self.data.as_ref(), self.packs.as_ref(), &self.workspace)?;
         self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
         Ok((totals, reused))
     }
@@ -131,9 +135,22 @@ impl Stage {
         }
         let started = clock::wall();
         self.fence.check()?;
-        let (size, digest) = match to {
-            Some(to) => self.copy_bytes(copier, found, &from, &before, to)?,
-            None => copier.hash(&from, &before, &self.pace.throttle).at("read", Side::Source, &found.path)?,
+        let fill = |offset, buffer: &mut [u8]| {
+            // A file that grows for ever does not keep us for ever.
+            let want = usize::try_from(before.size - offset).unwrap_or(usize::MAX).min(buffer.len());
+            let read = read_at(&from, &mut buffer[..want], offset).at("read", Side::Source, &found.path)?;
+            self.pace.throttle.pass(read);
+            Ok(read)
+        };
+        let mut stored = None;
+        let (size, digest) = match (to, &self.packs) {
+            (Some(to), _) => self.copy_bytes(copier, found, &from, &before, to)?,
+            (None, Some(packs)) => {
+                let (size, digest, name) = packs.add(copier, &found.path, before.size, fill)?;
+                stored = Some(name);
+                (size, digest)
+            }
+            (None, None) => copier.hash(&from, &before, &self.pace.throttle).at("read", Side::Source, &found.path)?,
         };
         let after = Facts::of(&from).at("look at", Side::Source, &found.path)?;
         if size != before.size || !after.unchanged_since(&before) {
@@ -149,7 +166,7 @@ impl Stage {
                 return Err(changed());
             }
         }
-        let content = Content::File { size, digest, link_of: None, seen, about: About::new() };
+        let content = Content::File { size, digest, link_of: None, seen, about: About::new(), stored };
         Ok(Entry::new(path, &before, content))
     }
 
@@ -172,7 +189,10 @@ impl Stage {
 }
 
 /// Removes what earlier attempts staged and the manifest does not have.
-pub fn prune(data: Option<&Dir>, workspace: &Workspace) -> Result<(), Error> {
+pub fn prune(data: Option<&Dir>, packs: Option<&Packs>, workspace: &Workspace) -> Result<(), Error> {
+    if let Some(packs) = packs {
+        return packs.prune_to_named();
+    }
     let Some(data) = data else { return workspace.root.remove_tree(workspace::DATA) };
     let mut join = Join::new(data.clone(), Reader::open(&workspace.root)?)?;
     while let Some(pair) = join.next_pair()? {
@@ -190,6 +210,7 @@ struct Feed {
     walk: Walk,
     leftover: Leftover,
     staged: Option<Cursor>,
+    packs: Option<Packs>,
     /// The files met that have several names, and how many of those are still to come.
     seen: HashMap<(u64, u64), u64>,
     /// How many files were not copied because an earlier attempt had done it.
@@ -254,7 +275,7 @@ impl Feed {
         let Some(earlier) = self.leftover.find(&found.path) else {
             return Ok(None);
         };
-        let Content::File { size, digest, link_of: _, seen: Some(seen), about: _ } = earlier.content else {
+        let Content::File { size, digest, link_of: _, seen: Some(seen), about: _, stored } = earlier.content else {
             return Ok(None);
         };
         let facts = &found.facts;
@@ -264,12 +285,13 @@ impl Feed {
         if !is_unchanged {
             return Ok(None);
         }
-        let is_staged = match to {
-            None => true,
-            Some(to) => is_staged(to, &found.path, size)?,
+        let is_staged = match (to, &self.packs) {
+            (Some(to), _) => is_staged(to, &found.path, size)?,
+            (None, Some(packs)) => stored.map_or(Ok(false), |stored| packs.has(&stored))?,
+            (None, None) => true,
         };
         self.reused += u64::from(is_staged);
-        let content = Content::File { size, digest, link_of: None, seen: Some(seen), about: About::new() };
+        let content = Content::File { size, digest, link_of: None, seen: Some(seen), about: About::new(), stored };
         Ok(is_staged.then_some(content))
     }
 }
@@ -370,11 +392,14 @@ impl Sink<'_> {
         if is_last {
             self.firsts.remove(&facts.identity);
         }
-        let Content::File { size, digest, .. } = first.content else { unreachable!("only files are remembered") };
+        let Content::File { size, digest, stored, .. } = first.content else {
+            unreachable!("only files are remembered")
+        };
         if let (Some(staged), Some(to)) = (&mut self.staged, to) {
             link_staged(staged, first.path.as_bytes(), path.as_bytes(), to)?;
         }
-        let content = Content::File { size, digest, link_of: Some(first.path), seen: None, about: About::new() };
+        let content =
+            Content::File { size, digest, link_of: Some(first.path), seen: None, about: About::new(), stored };
         Ok(Entry::new(path, facts, content))
     }
 
@@ -382,10 +407,13 @@ impl Sink<'_> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        if let Some(data) = &self.stage.data {
+        if let Some(data) = self.stage.data.as_ref().or(self.stage.packs.as_ref().map(|packs| &packs.root)) {
             rustix::fs::syncfs(data).at("write", Side::Workspace, workspace::DATA)?;
         }
         for entry in self.pending.drain(..) {
+            if let Some(packs) = &self.stage.packs {
+                packs.name(&entry);
+            }
             writer.append(&entry)?;
         }
         self.pending_bytes = 0;

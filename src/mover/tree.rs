@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::{At, Error, Side};
+use super::seal::Seal;
 
 /// Mode of what we create before its own mode is set: nobody else looks into data on their way.
 const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
@@ -27,6 +28,8 @@ pub struct Dir {
     fd: Arc<OwnedFd>,
     /// The tree it belongs to.
     pub side: Side,
+    /// How lists in it are sealed; only at the workspace.
+    pub seal: Option<Arc<Seal>>,
 }
 
 impl AsFd for Dir {
@@ -44,14 +47,20 @@ impl Dir {
             path: path.as_os_str().as_encoded_bytes().to_vec(),
             source: errno.into(),
         })?;
-        Ok(Self { fd: Arc::new(fd), side })
+        Ok(Self { fd: Arc::new(fd), side, seal: None })
+    }
+
+    /// The same with lists that open by what opens those of `other`.
+    #[must_use]
+    pub fn sealed_like(self, other: &Self) -> Self {
+        Self { seal: other.seal.clone(), ..self }
     }
 
     /// Opens the directory `name`.
     pub fn open_dir(&self, name: &[u8]) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self, name, flags, Mode::empty())?;
-        Ok(Self { fd: Arc::new(fd), side: self.side })
+        Ok(Self { fd: Arc::new(fd), side: self.side, seal: self.seal.clone() })
     }
 
     /// Opens the regular file `name` for reading; anything else that has taken its place is `ESTALE`.

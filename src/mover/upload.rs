@@ -25,8 +25,9 @@ use super::error::{At, Error, Side};
 use super::fence::Fence;
 use super::fetch::Fetch;
 use super::filter::Filter;
-use super::manifest::{self, Header, Leftover, Staging, Totals, Writer};
+use super::manifest::{self, Header, Leftover, Packing, Staging, Totals, Writer};
 use super::outcome::Outcome;
+use super::packs::Packs;
 use super::progress::Progress;
 use super::quoted::Quoted;
 use super::scan::{has_lost_and_found, scan};
@@ -34,7 +35,7 @@ use super::settings::Settings;
 use super::stage::Stage;
 use super::store::Store;
 use super::tree::Dir;
-use super::workspace::{Stopped, Workspace};
+use super::workspace::{REPORTS, Stopped, Workspace};
 use super::{Console, clock, fetch};
 
 /// What `upload` does with a source that has nothing in it.
@@ -53,6 +54,8 @@ pub struct Wanted {
     pub empty: Empty,
     /// Whether the workspace gets a copy.
     pub staging: Staging,
+    /// Whether that is packed.
+    pub packing: Option<Packing>,
     /// What is taken and left out.
     pub filter: Filter,
 }
@@ -65,10 +68,20 @@ pub fn run(
     settings: &Settings,
     console: &mut Console,
 ) -> Result<Outcome, Stopped> {
-    let workspace = Workspace::open(workspace)?;
+    let mut workspace = Workspace::open(workspace)?;
+    let recipients = wanted.packing.as_ref().map_or(&[][..], |packing| &packing.recipients);
+    if wanted.staging == Staging::None && wanted.packing.is_some() && recipients.is_empty() {
+        return Err(Error::Staging("--compress has nothing to compress with --staging=none").into());
+    }
+    workspace.seal_to(recipients, settings)?;
     let fence = Fence::claim(&workspace.root, settings.launch.as_ref())?;
+    if !recipients.is_empty() {
+        // Those of attempts before there was a recipient are in the clear.
+        workspace.root.remove_tree(REPORTS)?;
+    }
     let mut header = Header::new(settings.about.uuid.clone(), settings.items.clone(), wanted.empty == Empty::Allow);
     header.staging = wanted.staging;
+    header.packing = wanted.packing;
     header.filter = wanted.filter;
     match source {
         End::Tree(path) => upload_tree(path, workspace, fence, header, settings, console),
@@ -95,10 +108,11 @@ fn upload_tree(
     }
     header.files_at_source = scanned.files_at_source;
     gather_leftovers(&workspace.root, &header)?;
-    let data = staged(&workspace, &header)?;
+    fence.check()?;
+    let (data, packs) = staged(&workspace, &header)?;
     let mut progress = Progress::new(console.out, clock::now, scanned.files);
     let pace = settings.pace.clone();
-    let stage = Stage { source, data, fence, workspace, manifest_bytes: scanned.manifest_bytes, header, pace };
+    let stage = Stage { source, data, packs, fence, workspace, manifest_bytes: scanned.manifest_bytes, header, pace };
     let (totals, reused) = stage.copy(&mut progress)?;
     progress.finish();
     report(&stage.workspace, &stage.header, &totals, reused)
@@ -130,19 +144,26 @@ fn upload_store(
     header.files_at_source = listed.at_source;
     header.clash = listed.clash.clone().map(Bytes);
     gather_leftovers(&workspace.root, &header)?;
-    let data = staged(&workspace, &header)?;
+    fence.check()?;
+    let (data, packs) = staged(&workspace, &header)?;
     let mut progress = Progress::new(console.out, clock::now, listed.objects);
-    let fetch = Fetch { store, data, fence, workspace, header, pace: settings.pace.clone() };
+    let fetch = Fetch { store, data, packs, fence, workspace, header, pace: settings.pace.clone() };
     let (totals, reused) = fetch.run(listed.things, &mut progress)?;
     progress.finish();
     report(&fetch.workspace, &fetch.header, &totals, reused)
 }
 
-/// The staged tree, where there is to be one.
-fn staged(workspace: &Workspace, header: &Header) -> Result<Option<Dir>, Error> {
-    match header.staging {
-        Staging::Copy => workspace.ensure_data().map(Some),
-        Staging::None => Ok(None),
+/// The staged tree or the packed copy, where there is to be one. Of the latter only what an earlier attempt has finished.
+fn staged(workspace: &Workspace, header: &Header) -> Result<(Option<Dir>, Option<Packs>), Error> {
+    match (header.staging, &header.packing) {
+        (Staging::None, _) => Ok((None, None)),
+        (Staging::Copy, None) => Ok((Some(workspace.ensure_data()?), None)),
+        (Staging::Copy, Some(_)) => {
+            workspace.ensure_data()?;
+            let packs = workspace.packs()?;
+            packs.prune_to(Leftover::open(&workspace.root, manifest::PREVIOUS, header)?)?;
+            Ok((None, Some(packs)))
+        }
     }
 }
 
@@ -172,13 +193,16 @@ fn report(workspace: &Workspace, header: &Header, totals: &Totals, reused: u64) 
 
 /// Puts what earlier attempts finished into `manifest.jsonl.previous`, whatever moment they were killed at.
 fn gather_leftovers(workspace: &Dir, header: &Header) -> Result<(), Error> {
-    let uuid = &header.uuid;
     match rustix::fs::renameat(workspace, manifest::NAME, workspace, manifest::PREVIOUS) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(errno).at("rename", Side::Workspace, manifest::NAME),
     }
-    let mut older = Leftover::open(workspace, manifest::PREVIOUS, uuid)?;
-    let mut newer = Leftover::open(workspace, manifest::PARTIAL, uuid)?;
+    let mut older = Leftover::open(workspace, manifest::PREVIOUS, header)?;
+    let mut newer = Leftover::open(workspace, manifest::PARTIAL, header)?;
+    if older.peek().is_none() {
+        // What rests there may be in the clear, and now there is a recipient.
+        workspace.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
+    }
     if newer.peek().is_none() {
         return Ok(());
     }

@@ -8,10 +8,11 @@
 //! The verdict is the result, so the exit code is 0 with `VALID` and with `INVALID`; only a copy that could not be judged is an error.
 //! (`import` checks every digest itself, so by hand nothing wrong gets past an `INVALID` either.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::compare;
+use super::content::Copier;
 use super::end::End;
 use super::entry::{Content, Entry};
 use super::error::{At, Error};
@@ -32,7 +33,7 @@ pub fn run(
     settings: &Settings,
     console: &mut Console,
 ) -> Result<Outcome, Stopped> {
-    let workspace = Workspace::open(workspace)?;
+    let workspace = Workspace::unlock(workspace, settings)?;
     let mut problems = Problems::new(&workspace, "reports/validate-problems.txt");
     let mut judged = Judged::default();
     let broken = match judge(source, &workspace, &mut problems, &mut judged, settings, console) {
@@ -71,6 +72,9 @@ fn judge(
     let header = reader.header.clone();
     let mut progress = Progress::new(console.out, clock::now, expected.files);
     match header.staging {
+        Staging::Copy if header.packing.is_some() => {
+            judge_packs(reader, workspace, problems, judged, settings, &mut progress)?;
+        }
         Staging::Copy => judge_stage(reader, workspace, problems, judged, settings, &mut progress)?,
         Staging::None => recorded::judge(source, reader, problems, judged, &mut progress)?,
     }
@@ -115,6 +119,58 @@ fn judge_stage(
         Ok(())
     };
     pool::in_order(settings.pace.threads(), feed, |(): &mut (), piece| look(piece), drain)
+}
+
+/// Opens and reads every packed file. Directories and links rest in the manifest only.
+fn judge_packs(
+    mut reader: Reader,
+    workspace: &Workspace,
+    problems: &mut Problems,
+    judged: &mut Judged,
+    settings: &Settings,
+    progress: &mut Progress,
+) -> Result<(), Error> {
+    let packs = workspace.packs()?;
+    let mut named = HashSet::new();
+    let feed = || {
+        let entry = reader.next_entry()?;
+        if let Some(Entry { content: Content::File { stored, .. }, .. }) = &entry {
+            named.extend(*stored);
+        }
+        Ok(entry)
+    };
+    let look = |copier: &mut Copier, entry: Entry| {
+        let Content::File { size, digest, stored, .. } = &entry.content else { return Ok(Seen::Right(entry)) };
+        match packs.digest(copier, entry.path.as_bytes(), stored.as_ref(), *size) {
+            Ok(now) if now == (*size, *digest) => Ok(Seen::Right(entry)),
+            Ok((length, _)) if length != *size => Ok(Seen::Different(entry, "has another size")),
+            Ok(_) => Ok(Seen::Different(entry, "has other content")),
+            Err(Error::StageDiffers { problem: "is missing", .. }) => Ok(Seen::Missing(entry)),
+            Err(Error::StageDiffers { problem, .. }) => Ok(Seen::Different(entry, problem)),
+            Err(error) => Err(error),
+        }
+    };
+    let drain = |seen: Seen| {
+        progress.advance(u64::from(seen.entry().is_some_and(Entry::is_file)));
+        judged.count(seen, problems);
+        Ok(())
+    };
+    pool::in_order(settings.pace.threads(), feed, look, drain)?;
+    let extra = packs.count_others(&named)?;
+    judged.extra += extra;
+    if extra > 0 {
+        problems.add(format!("{extra} files are in the staged copy and not in the manifest"));
+    }
+    Ok(())
+}
+
+impl pool::Weighed for Entry {
+    fn weight(&self) -> u64 {
+        match &self.content {
+            Content::File { size, .. } => *size,
+            Content::Directory { .. } | Content::Link { .. } => 0,
+        }
+    }
 }
 
 /// One path to look at.

@@ -4,25 +4,34 @@
 //! manifest.jsonl            what was staged (see `manifest`)
 //! manifest.jsonl.partial    … while `upload` works
 //! manifest.jsonl.previous   … what killed attempts had finished
-//! data/                     the staged tree, under the names of the source; none with `upload --staging=none`
+//! data/                     the staged tree, under the names of the source, or packed (see `packs`); none with `upload --staging=none`
 //! import.journal.jsonl      what `import` has written (see `journal`)
 //! reports/STEP-problems.txt one sentence a line, when there is more to say than fits into a result
 //! ```
 //!
 //! What is staged belongs to the user who runs the step and can be read by nobody else, whatever its mode at the source;
 //! so all tasks of a relocation run as the same user (or as root). The mode is in the manifest.
+//!
+//! Where `upload` was given a recipient, all of these are sealed (see `seal` and `lines`).
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{At, Error, Side};
+use super::lines::Pen;
+use super::manifest::Reader;
 use super::outcome::Artifact;
+use super::packs::Packs;
+use super::seal::Seal;
+use super::settings::Settings;
 use super::tree::Dir;
 
 /// The staged tree.
 pub const DATA: &[u8] = b"data";
-const REPORTS: &[u8] = b"reports";
+/// Reports of problems.
+pub const REPORTS: &[u8] = b"reports";
 
 /// The opened workspace.
 #[derive(Debug, Clone)]
@@ -36,6 +45,38 @@ impl Workspace {
     /// Opens it.
     pub fn open(path: &Path) -> Result<Self, Error> {
         Ok(Self { root: Dir::open_root(path, Side::Workspace)?, path: path.to_owned() })
+    }
+
+    /// Opens it for a step that comes after `upload`, with what opens it if it is sealed; what the step writes is sealed to the same recipients.
+    pub fn unlock(path: &Path, settings: &Settings) -> Result<Self, Error> {
+        let mut workspace = Self::open(path)?;
+        workspace.root.seal = Some(Arc::new(Seal::new(&[], settings.secret.as_ref())?));
+        let packing = match Reader::open(&workspace.root) {
+            Ok(reader) => reader.header.packing,
+            Err(error @ Error::Locked(_)) => return Err(error),
+            // The step itself says what is wrong with the manifest, if it needs one.
+            Err(_) => None,
+        };
+        if let Some(packing) = packing {
+            workspace.seal_to(&packing.recipients, settings)?;
+        }
+        Ok(workspace)
+    }
+
+    /// Seals what is written from now on to these recipients.
+    pub fn seal_to(&mut self, recipients: &[String], settings: &Settings) -> Result<(), Error> {
+        let seal = Seal::new(recipients, settings.secret.as_ref())?;
+        if !seal.opens_its_own() {
+            return Err(Error::Locked("the given age identity is not one of its recipients'"));
+        }
+        self.root.seal = Some(Arc::new(seal));
+        Ok(())
+    }
+
+    /// The packed copy, which must exist.
+    pub fn packs(&self) -> Result<Packs, Error> {
+        let is_sealed = self.root.seal.as_ref().is_some_and(|seal| seal.is_sealing());
+        self.data().map(|data| Packs::new(data, is_sealed))
     }
 
     /// The staged tree, which must exist.
@@ -81,7 +122,7 @@ pub struct Problems {
     first: Option<String>,
     /// How many there are.
     pub count: u64,
-    out: Option<BufWriter<File>>,
+    out: Option<Pen>,
 }
 
 impl Problems {
@@ -148,9 +189,9 @@ impl Problems {
         Some(Stopped { error, artifacts: artifact.into_iter().collect() })
     }
 
-    fn create(&self) -> Option<BufWriter<File>> {
+    fn create(&self) -> Option<Pen> {
         let reports = self.workspace.root.ensure_dir(REPORTS).ok()?;
-        reports.create_file(self.name()).ok().map(|fd| BufWriter::new(fd.into()))
+        reports.create_file(self.name()).ok().map(|fd| Pen::new(File::from(fd), self.workspace.root.seal.clone()))
     }
 
     fn name(&self) -> &'static [u8] {

@@ -17,6 +17,33 @@ pub const NOBODY: u32 = 65534;
 pub struct Bench {
     pub root: TempDir,
     pub token: u64,
+    pub keys: Option<Keys>,
+}
+
+/// A recipient, and the file with its identity.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    pub recipient: String,
+    pub identity: PathBuf,
+}
+
+impl Keys {
+    /// Makes a pair by `age-keygen`.
+    pub fn make(identity: PathBuf) -> Self {
+        let made = Command::new("age-keygen").arg("-o").arg(&identity).output();
+        assert!(made.expect("age-keygen runs; `make setup` installs it").status.success());
+        let text = fs::read_to_string(&identity).unwrap();
+        let recipient = text.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned();
+        Self { recipient, identity }
+    }
+
+    /// What a step needs to seal, and to open what is sealed.
+    pub fn give(&self, command: &mut Command, step: &str) {
+        if step == "upload" {
+            command.arg("--recipient").arg(&self.recipient);
+        }
+        command.env("RELOCATION_AGE_IDENTITY_FILE", &self.identity);
+    }
 }
 
 /// What the program did.
@@ -42,7 +69,7 @@ impl Bench {
     }
 
     fn at(root: TempDir) -> Self {
-        let bench = Self { root, token: 100 };
+        let bench = Self { root, token: 100, keys: None };
         for name in ["source", "workspace", "target"] {
             fs::create_dir(bench.path(name)).unwrap();
         }
@@ -87,7 +114,16 @@ impl Bench {
         command.env_clear().env("RELOCATION_UUID", "11111111-2222-3333-4444-555555555555");
         command.env("RELOCATION_FENCING_TOKEN", self.token.to_string());
         command.stdin(Stdio::null());
+        if let Some(keys) = &self.keys {
+            keys.give(&mut command, step);
+        }
         command
+    }
+
+    /// Everything in the workspace is sealed from now on.
+    pub fn sealed(mut self) -> Self {
+        self.keys = Some(Keys::make(self.path("identity")));
+        self
     }
 
     pub fn run(&self, step: &str) -> Done {

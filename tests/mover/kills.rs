@@ -46,7 +46,15 @@ fn kill_and_finish(bench: &Bench, step: &str, chance: &mut Chance, time: Duratio
 
 #[test]
 fn killed_at_random_moments_every_step_ends_the_same() {
-    let mut bench = with_mixed_source();
+    check_kills(with_mixed_source());
+}
+
+#[test]
+fn killed_at_random_moments_every_step_ends_the_same_in_a_sealed_workspace() {
+    check_kills(with_mixed_source().sealed());
+}
+
+fn check_kills(mut bench: Bench) {
     let mut times = Vec::new();
     for step in ["upload", "validate", "import", "postprocess"] {
         let start = Instant::now();

@@ -76,6 +76,16 @@ fn killed_at_random_moments_a_staged_tree_arrives_in_a_bucket() {
 }
 
 #[test]
+fn killed_at_random_moments_a_sealed_tree_arrives_in_a_bucket() {
+    check(Work::to_store("copy").sealed());
+}
+
+#[test]
+fn killed_at_random_moments_a_sealed_bucket_arrives_in_a_tree() {
+    check(Work::from_store("copy").sealed());
+}
+
+#[test]
 fn killed_at_random_moments_a_bucket_arrives_in_a_tree() {
     check(Work::from_store("none"));
 }

@@ -35,6 +35,11 @@ impl Work {
         Self { source: "s3://source/data".to_owned(), target: "s3://target".to_owned(), ..Self::new(staging) }
     }
 
+    /// Everything in the workspace is sealed from now on.
+    pub fn sealed(self) -> Self {
+        Self { bench: self.bench.sealed(), ..self }
+    }
+
     fn new(staging: &'static str) -> Self {
         let bench = Bench::new();
         let server = Server::start_in(bench.root.path());
@@ -61,6 +66,9 @@ impl Work {
         command.env("AWS_REGION", "us-east-1").env("AWS_ALLOW_HTTP", "true");
         command.env("AWS_ENDPOINT_URL", self.server.endpoint());
         command.stdin(std::process::Stdio::null());
+        if let Some(keys) = &self.bench.keys {
+            keys.give(&mut command, step);
+        }
         command
     }
 
