@@ -145,7 +145,7 @@ mod tests {
         let fence = Fence::look(&root, None).unwrap();
         let name = |number| [&fence.temporary(number), b"-probe-l".as_slice()].concat();
         for number in 1..5 {
-            rustix::fs::symlinkat(c"left", &root, &name(number)).unwrap();
+            rustix::fs::symlinkat(c"left", &root, name(number)).unwrap();
         }
         assert!(Probe::new(&root, &fence).unwrap().holds_links().unwrap());
     }

@@ -300,7 +300,7 @@ mod tests {
         for (seal, is_sealed) in [(&Seal::default(), false), (&sealing, true)] {
             for size in [0, 1, 70_000, 300_000] {
                 let bytes: Vec<u8> =
-                    (0..size).map(|number: u32| number.to_le_bytes()[0] ^ (number >> 9) as u8).collect();
+                    (0..size).map(|number: u32| number.to_le_bytes()[0] ^ (number >> 9).to_le_bytes()[0]).collect();
                 let mut packing = seal.pack(Vec::new(), u64::from(size)).unwrap();
                 packing.write_all(&bytes).unwrap();
                 let packed = packing.finish().unwrap();
