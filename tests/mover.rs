@@ -22,6 +22,8 @@ mod names;
 mod nasty;
 #[path = "mover/notifies.rs"]
 mod notifies;
+#[path = "mover/owners.rs"]
+mod owners;
 #[path = "mover/parts.rs"]
 mod parts;
 #[path = "mover/refusals.rs"]

@@ -10,6 +10,7 @@ use super::end::End;
 use super::filter::parse_pattern;
 use super::import::Existing;
 use super::manifest::Staging;
+use super::owners::Owners;
 use super::pace::{parse_concurrency, parse_rate};
 use super::seal::parse_recipient;
 
@@ -119,6 +120,9 @@ pub enum Step {
         /// Where the data go.
         #[command(flatten)]
         target: TargetArgument,
+        /// Whether files and directories get the owner and group that they had; what this user may not set stays its own and is counted.
+        #[arg(long, value_enum, default_value_t = Owners::Keep, value_name = "HOW")]
+        owners: Owners,
         /// Where the workspace is.
         #[command(flatten)]
         workspace: WorkspaceArgument,

@@ -15,6 +15,7 @@ use super::fence::{DIRECTORY, Fence, is_reserved};
 use super::listing::Listing;
 use super::manifest::{self, Header, Leftover, Totals, Writer};
 use super::object::{self, Held, LONGEST_LINK};
+use super::owners::NOBODY_KNOWS;
 use super::pace::Pace;
 use super::packs::Packs;
 use super::pool;
@@ -392,7 +393,7 @@ impl Feed {
             What::Implied => {
                 to.map_or(Ok(()), |to| stage_directory(&to, path.as_bytes()))?;
                 let content = Content::Directory { is_implied: true };
-                Piece::Done(Entry { path, mode: 0o755, mtime: (0, 0), uid: 0, gid: 0, content })
+                Piece::Done(Entry { path, mode: 0o755, mtime: (0, 0), uid: NOBODY_KNOWS, gid: NOBODY_KNOWS, content })
             }
         }))
     }

@@ -8,7 +8,7 @@
 //! | `PREPROCESSING` | [`preprocess`] | workspace, target | nothing that stays |
 //! | `VALIDATING` | [`validate`] | workspace, or source | nothing |
 //! | `IMPORTING` | [`import`] | workspace, or source; target | target, journal |
-//! | `POSTPROCESSING` | [`postprocess`] | target, manifest | modes and times at the target |
+//! | `POSTPROCESSING` | [`postprocess`] | target, manifest | modes, times and owners at the target |
 //! | `NOTIFYING` | [`notify`] | manifest | an HTTP POST |
 //! | `onEnd` | [`cleanup`] | journal, target | removes what it wrote |
 //! | any | `rehearse` | nothing | nothing |
@@ -32,7 +32,7 @@
 //!
 //! What survives a move: contents, names of any bytes, directories (empty ones too), symbolic links (never followed), holes, modes and times; between trees hard links;
 //! between stores content types and metadata. Through a store, modes, times and owners are metadata (see [`object`]), and hard links become files of their own.
-//! What does not yet: owners at a tree, extended attributes, access control lists. What is refused: fifos, sockets and devices.
+//! Owners come back at a tree where the step may set them. What does not survive yet: extended attributes, access control lists. What is refused: fifos, sockets and devices.
 //!
 //! It knows nothing of Kubernetes but the step contract (environment, exit codes, termination message), which [`settings`], [`error`] and [`outcome`] speak.
 
@@ -81,6 +81,7 @@ pub mod notify;
 pub mod object;
 pub mod origin;
 pub mod outcome;
+pub mod owners;
 pub mod pace;
 pub mod packs;
 pub mod parts;
@@ -187,8 +188,8 @@ fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<O
             let ends = Ends { source: source.as_ref(), target, existing: *existing };
             import::run(&ends, &at(workspace), settings, console)
         }
-        Step::Postprocess { target: TargetArgument { target }, workspace } => {
-            postprocess::run(target, &at(workspace), settings, console)
+        Step::Postprocess { target: TargetArgument { target }, owners, workspace } => {
+            postprocess::run(target, *owners, &at(workspace), settings, console)
         }
         Step::Notify { url, workspace } => notify::run(url.as_deref(), &at(workspace), settings),
         Step::Cleanup { target: TargetArgument { target }, workspace } => {

@@ -13,6 +13,7 @@
 
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen, Stored};
 use super::fence::DIRECTORY;
+use super::owners::NOBODY_KNOWS;
 use super::store::key::{Key, encode};
 use super::store::{About, Object};
 use super::tree::Time;
@@ -106,7 +107,7 @@ pub fn entry(path: RelativePath, object: &Object, mut about: About, held: Held) 
         let (uid, gid) = owner.split_once(':')?;
         Some((uid.parse().ok()?, gid.parse().ok()?))
     });
-    let (uid, gid) = owner.unwrap_or((0, 0));
+    let (uid, gid) = owner.unwrap_or((NOBODY_KNOWS, NOBODY_KNOWS));
     about.remove(BY);
     about.remove(NAME);
     about.remove(TYPE);

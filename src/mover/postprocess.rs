@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
 
 use super::compare;
 use super::end::End;
@@ -21,6 +22,7 @@ use super::error::{At, Error, Side};
 use super::fence::Fence;
 use super::manifest::{self, Picker, Reader};
 use super::outcome::Outcome;
+use super::owners::{Owned, Owners};
 use super::progress::Progress;
 use super::quoted::Quoted;
 use super::settings::Settings;
@@ -36,7 +38,13 @@ pub const DIFFERS: &str = "paths of the target are not what was imported, so som
 const SPECIAL: u32 = 0o6000;
 
 /// Runs the step.
-pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
+pub fn run(
+    target: &End,
+    owners: Owners,
+    workspace: &Path,
+    settings: &Settings,
+    console: &mut Console,
+) -> Result<Outcome, Stopped> {
     let workspace = Workspace::unlock(workspace, settings)?;
     let totals = manifest::check(&workspace.root)?;
     let target = match target {
@@ -66,9 +74,14 @@ pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Co
         lost.add(finished.lost);
         Ok(())
     };
-    pool::in_order(settings.pace.threads(), || feed.piece(), |(): &mut (), piece| finish(piece, &fence), drain)?;
+    pool::in_order(
+        settings.pace.threads(),
+        || feed.piece(),
+        |(): &mut (), piece| finish(piece, owners, &fence),
+        drain,
+    )?;
     let Feed { directories, extra, leftovers, .. } = feed;
-    finish_directories(&directories, &workspace, &target, &mut lost)?;
+    finish_directories(&directories, owners, &workspace, &target, &mut lost)?;
     rustix::fs::syncfs(&target).at("write", Side::Target, b".").map_err(Stopped::from)?;
     progress.finish();
     if let Some(stopped) = problems.into_error(DIFFERS) {
@@ -87,6 +100,7 @@ pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Co
             ("timesNotKept", lost.times),
             ("specialBitsDropped", lost.special_bits),
             ("hardLinksNotKept", lost.links),
+            ("ownersNotKept", lost.owners),
         ]),
         ..Outcome::said(format!(
             "the target is what the manifest says: {} files, {} directories, {} links, {} bytes; tree digest {}; {extra} other paths are there",
@@ -102,15 +116,17 @@ struct Lost {
     times: u64,
     special_bits: u64,
     links: u64,
+    owners: u64,
 }
 
 impl Lost {
     fn add(&mut self, more: Self) {
-        let Self { modes, times, special_bits, links } = more;
+        let Self { modes, times, special_bits, links, owners } = more;
         self.modes += modes;
         self.times += times;
         self.special_bits += special_bits;
         self.links += links;
+        self.owners += owners;
     }
 }
 
@@ -216,7 +232,7 @@ struct Finished {
 }
 
 /// Compares one path and, if it is right and no directory, gives it its mode and time.
-fn finish(piece: Piece, fence: &Fence) -> Result<Finished, Error> {
+fn finish(piece: Piece, owners: Owners, fence: &Fence) -> Result<Finished, Error> {
     let (entry, found, link) = match piece {
         Piece::Ignored => {
             return Ok(Finished { is_file: false, problem: None, lost: Lost::default() });
@@ -249,42 +265,56 @@ fn finish(piece: Piece, fence: &Fence) -> Result<Finished, Error> {
             Content::File { .. } => {
                 fence.check()?;
                 let file = found.parent.open_file(found.name()).at("open", Side::Target, path)?;
-                settle(&entry, &file)?
+                settle(&entry, owners, &file)?
             }
             Content::Link { .. } => {
                 fence.check()?;
                 rustix::fs::utimensat(&found.parent, found.name(), &stamps(entry.mtime), AtFlags::SYMLINK_NOFOLLOW)
                     .at("set the time of", Side::Target, path)?;
+                let owned = owners.settle_link(&entry, &found.facts, &found.parent, found.name())?;
                 let now = found.parent.look(found.name()).at("look at", Side::Target, path)?;
-                Lost { times: u64::from(!now.is_some_and(|now| is_close(now.mtime, entry.mtime))), ..Lost::default() }
+                Lost {
+                    times: u64::from(!now.is_some_and(|now| is_close(now.mtime, entry.mtime))),
+                    owners: u64::from(owned == Owned::Not),
+                    ..Lost::default()
+                }
             }
         };
     lost.links = u64::from(link == Link::Other);
     Ok(Finished { is_file, problem: None, lost })
 }
 
-fn finish_directories(offsets: &[u64], workspace: &Workspace, target: &Dir, lost: &mut Lost) -> Result<(), Error> {
+fn finish_directories(
+    offsets: &[u64],
+    owners: Owners,
+    workspace: &Workspace,
+    target: &Dir,
+    lost: &mut Lost,
+) -> Result<(), Error> {
     let mut picker = Picker::open(&workspace.root)?;
     let mut cursor = Cursor::new(target.clone());
     for offset in offsets.iter().rev() {
         let entry = picker.pick(*offset)?;
         let path = entry.path.as_bytes();
         let dir = cursor.parent(path)?.open_dir(split(path).1).at("open", Side::Target, path)?;
-        lost.add(settle(&entry, &dir)?);
+        lost.add(settle(&entry, owners, &dir)?);
     }
     Ok(())
 }
 
-/// Gives an open file or directory its mode and time, and looks whether they stuck.
-fn settle(entry: &Entry, fd: impl AsFd) -> Result<Lost, Error> {
+/// Gives an open file or directory its mode, time and owner, and looks whether they stuck.
+///
+/// The owner comes last, because whoever has given a file away may no longer change it without a further capability.
+/// Only setuid and setgid, which the kernel takes when the owner changes, are set after it.
+fn settle(entry: &Entry, owners: Owners, fd: impl AsFd) -> Result<Lost, Error> {
     let path = entry.path.as_bytes();
     let look = || Facts::of(&fd).at("look at", Side::Target, path);
     let before = look()?;
-    let is_owner_kept = (before.uid, before.gid) == (entry.uid, entry.gid);
-    let drops_bits = !entry.is_directory() && entry.mode & SPECIAL != 0 && !is_owner_kept;
-    let mode = if drops_bits { entry.mode & !SPECIAL } else { entry.mode };
-    if before.mode != mode {
-        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).at("set the mode of", Side::Target, path)?;
+    let is_special = !entry.is_directory() && entry.mode & SPECIAL != 0;
+    let plain = if is_special { entry.mode & !SPECIAL } else { entry.mode };
+    let is_ready = (before.uid, before.gid, before.mode) == (entry.uid, entry.gid, entry.mode);
+    if !is_ready && before.mode != plain {
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(plain)).at("set the mode of", Side::Target, path)?;
     }
     // What is only implied has no time of its own.
     let mtime = match entry.content {
@@ -294,12 +324,25 @@ fn settle(entry: &Entry, fd: impl AsFd) -> Result<Lost, Error> {
     if before.mtime != mtime {
         rustix::fs::futimens(&fd, &stamps(mtime)).at("set the time of", Side::Target, path)?;
     }
+    let owned = owners.settle(entry, &before, &fd)?;
+    let given = look()?;
+    let is_owner_kept = (given.uid, given.gid) == (entry.uid, entry.gid);
+    let may_set = || match rustix::fs::fchmod(&fd, Mode::from_raw_mode(entry.mode)) {
+        Ok(()) => Ok(true),
+        Err(Errno::PERM) => Ok(false),
+        Err(errno) => Err(errno).at("set the mode of", Side::Target, path),
+    };
+    let needs_bits = given.mode != entry.mode && (is_special || entry.is_directory());
+    let has_bits = is_owner_kept && (!needs_bits || may_set()?);
+    let drops_bits = is_special && !has_bits;
+    let mode = if drops_bits { plain } else { entry.mode };
     let after = look()?;
     Ok(Lost {
         modes: u64::from(after.mode != mode),
         times: u64::from(!is_close(after.mtime, mtime)),
         special_bits: u64::from(drops_bits),
         links: 0,
+        owners: u64::from(owned == Owned::Not),
     })
 }
 
