@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, missing_docs)] // a test that cannot go on says where
 
+#[path = "mover/attributes.rs"]
+mod attributes;
 #[path = "mover/bench.rs"]
 mod bench;
 #[path = "mover/faults.rs"]

@@ -7,6 +7,7 @@ use std::fmt::{self, Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
+use super::attributes::Attributes;
 use super::store::About;
 use super::tree::{Facts, Time};
 
@@ -24,6 +25,8 @@ pub struct Entry {
     pub uid: u32,
     /// Group at the source.
     pub gid: u32,
+    /// Extended attributes of a file or directory.
+    pub attributes: Attributes,
     /// What it holds.
     pub content: Content,
 }
@@ -80,7 +83,15 @@ impl Entry {
     /// An entry with the mode, times and owner of `facts`.
     #[must_use]
     pub fn new(path: RelativePath, facts: &Facts, content: Content) -> Self {
-        Self { path, mode: facts.mode, mtime: facts.mtime, uid: facts.uid, gid: facts.gid, content }
+        Self {
+            path,
+            mode: facts.mode,
+            mtime: facts.mtime,
+            uid: facts.uid,
+            gid: facts.gid,
+            attributes: Attributes::default(),
+            content,
+        }
     }
 
     /// Whether it is a directory.
@@ -288,7 +299,7 @@ impl TryFrom<String> for Stored {
     }
 }
 
-fn to_hex(bytes: &[u8]) -> String {
+pub(super) fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         write!(text, "{byte:02x}").expect("writing to a String does not fail");
@@ -296,7 +307,7 @@ fn to_hex(bytes: &[u8]) -> String {
     })
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;
     };
@@ -332,6 +343,8 @@ struct Wire {
     target: Option<Bytes>,
     #[serde(default, skip_serializing_if = "About::is_empty")]
     about: About,
+    #[serde(default, skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     implied: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -348,7 +361,7 @@ enum WireKind {
 
 impl From<Entry> for Wire {
     fn from(entry: Entry) -> Self {
-        let Entry { path, mode, mtime, uid, gid, content } = entry;
+        let Entry { path, mode, mtime, uid, gid, attributes, content } = entry;
         let mode = format!("{mode:04o}");
         let bare = |kind| Self {
             path,
@@ -363,6 +376,7 @@ impl From<Entry> for Wire {
             seen: None,
             target: None,
             about: About::new(),
+            attributes,
             implied: false,
             stored: None,
         };
@@ -380,8 +394,23 @@ impl TryFrom<Wire> for Entry {
     type Error = &'static str;
 
     fn try_from(wire: Wire) -> Result<Self, Self::Error> {
-        let Wire { path, kind, mode, mtime, uid, gid, size, digest, link_of, seen, target, about, implied, stored } =
-            wire;
+        let Wire {
+            path,
+            kind,
+            mode,
+            mtime,
+            uid,
+            gid,
+            size,
+            digest,
+            link_of,
+            seen,
+            target,
+            about,
+            attributes,
+            implied,
+            stored,
+        } = wire;
         let mode = u32::from_str_radix(&mode, 8).ok().filter(|mode| *mode <= 0o7777).ok_or("a mode is not octal")?;
         if mtime.1 >= 1_000_000_000 {
             return Err("a time has too many nanoseconds");
@@ -402,7 +431,10 @@ impl TryFrom<Wire> for Entry {
         {
             return Err("a hard link is named before the file");
         }
-        Ok(Self { path, mode, mtime, uid, gid, content })
+        if !attributes.are_known() {
+            return Err("an attribute is of no known kind");
+        }
+        Ok(Self { path, mode, mtime, uid, gid, attributes, content })
     }
 }
 

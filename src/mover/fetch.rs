@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::attributes::Attributes;
 use super::content::Copier;
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
@@ -393,7 +394,15 @@ impl Feed {
             What::Implied => {
                 to.map_or(Ok(()), |to| stage_directory(&to, path.as_bytes()))?;
                 let content = Content::Directory { is_implied: true };
-                Piece::Done(Entry { path, mode: 0o755, mtime: (0, 0), uid: NOBODY_KNOWS, gid: NOBODY_KNOWS, content })
+                Piece::Done(Entry {
+                    path,
+                    mode: 0o755,
+                    mtime: (0, 0),
+                    uid: NOBODY_KNOWS,
+                    gid: NOBODY_KNOWS,
+                    attributes: Attributes::default(),
+                    content,
+                })
             }
         }))
     }

@@ -32,7 +32,7 @@
 //!
 //! What survives a move: contents, names of any bytes, directories (empty ones too), symbolic links (never followed), holes, modes and times; between trees hard links;
 //! between stores content types and metadata. Through a store, modes, times and owners are metadata (see [`object`]), and hard links become files of their own.
-//! Owners come back at a tree where the step may set them. What does not survive yet: extended attributes, access control lists. What is refused: fifos, sockets and devices.
+//! Owners, extended attributes and access control lists come back at a tree where the step may set them (see [`attributes`], [`owners`]). What is refused: fifos, sockets and devices.
 //!
 //! It knows nothing of Kubernetes but the step contract (environment, exit codes, termination message), which [`settings`], [`error`] and [`outcome`] speak.
 
@@ -60,6 +60,7 @@ use self::workspace::Stopped;
 
 pub mod any_step;
 pub mod arguments;
+pub mod attributes;
 pub mod cleanup;
 pub mod clock;
 pub mod compare;

@@ -7,10 +7,11 @@
 //! | directory | `PATH/.relocation-directory`, empty, `relocationtype: directory`; a directory that is only implied by a key has none |
 //! | further name of a hard-linked file | an object of its own |
 //!
-//! The metadata of an object that comes from a tree: `relocationmode` (octal), `relocationmtime` (seconds.nanoseconds), `relocationowner` (uid:gid).
+//! The metadata of an object that comes from a tree: `relocationmode` (octal), `relocationmtime` (seconds.nanoseconds), `relocationowner` (uid:gid), `relocationattributes` (see [`super::attributes`]).
 //! Every object we write says by `relocationby` which relocation wrote it. The names have no `-` and no `_`, because some service or proxy drops either.
 //! What a store said about an object (content type, metadata) goes with it from store to store, and waits in the manifest meanwhile.
 
+use super::attributes::Attributes;
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen, Stored};
 use super::fence::DIRECTORY;
 use super::owners::NOBODY_KNOWS;
@@ -21,6 +22,7 @@ use super::tree::Time;
 const MODE: &str = "meta-relocationmode";
 const MTIME: &str = "meta-relocationmtime";
 const OWNER: &str = "meta-relocationowner";
+const ATTRIBUTES: &str = "meta-relocationattributes";
 const TYPE: &str = "meta-relocationtype";
 const NAME: &str = "meta-relocationname";
 /// Which relocation wrote an object.
@@ -54,7 +56,7 @@ pub fn key(entry: &Entry) -> Option<Key> {
 /// What to say about the object of an entry, written by the relocation `by`.
 #[must_use]
 pub fn about(entry: &Entry, key: &Key, by: &str) -> About {
-    let Entry { path: _, mode, mtime, uid, gid, content } = entry;
+    let Entry { path: _, mode, mtime, uid, gid, attributes, content } = entry;
     let mut said = About::new();
     let is_from_store = match content {
         Content::File { about, seen, .. } => {
@@ -74,6 +76,9 @@ pub fn about(entry: &Entry, key: &Key, by: &str) -> About {
         said.insert(MODE.to_owned(), format!("{mode:04o}"));
         said.insert(MTIME.to_owned(), format!("{}.{:09}", mtime.0, mtime.1));
         said.insert(OWNER.to_owned(), format!("{uid}:{gid}"));
+        if let Some(text) = attributes.as_text().filter(|text| !text.is_empty()) {
+            said.insert(ATTRIBUTES.to_owned(), text);
+        }
     }
     if key.is_escaped {
         said.insert(NAME.to_owned(), ESCAPED.to_owned());
@@ -108,6 +113,7 @@ pub fn entry(path: RelativePath, object: &Object, mut about: About, held: Held) 
         Some((uid.parse().ok()?, gid.parse().ok()?))
     });
     let (uid, gid) = owner.unwrap_or((NOBODY_KNOWS, NOBODY_KNOWS));
+    let attributes = about.get(ATTRIBUTES).and_then(|text| Attributes::from_text(text)).unwrap_or_default();
     about.remove(BY);
     about.remove(NAME);
     about.remove(TYPE);
@@ -119,7 +125,7 @@ pub fn entry(path: RelativePath, object: &Object, mut about: About, held: Held) 
         Held::Link { target } => (0o777, Content::Link { target: Bytes(target) }),
         Held::Directory => (0o755, Content::Directory { is_implied: false }),
     };
-    Entry { path, mode: mode.unwrap_or(default_mode), mtime, uid, gid, content }
+    Entry { path, mode: mode.unwrap_or(default_mode), mtime, uid, gid, attributes, content }
 }
 
 /// What was read of an object.
@@ -168,7 +174,8 @@ mod tests {
             stored: None,
         };
         let path = RelativePath::try_from(b"a/\xff".to_vec()).unwrap();
-        let file = Entry { path, mode: 0o4750, mtime: (-5, 7), uid: 3, gid: 4, content };
+        let file =
+            Entry { path, mode: 0o4750, mtime: (-5, 7), uid: 3, gid: 4, attributes: Attributes::default(), content };
         let key = key(&file).unwrap();
         let said = about(&file, &key, "me");
         assert!(is_escaped(&said) && kind(&said) == Kind::File);

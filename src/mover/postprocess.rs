@@ -15,6 +15,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
+use super::attributes::Turn;
 use super::compare;
 use super::end::End;
 use super::entry::{Content, Entry};
@@ -101,6 +102,7 @@ pub fn run(
             ("specialBitsDropped", lost.special_bits),
             ("hardLinksNotKept", lost.links),
             ("ownersNotKept", lost.owners),
+            ("attributesNotKept", lost.attributes),
         ]),
         ..Outcome::said(format!(
             "the target is what the manifest says: {} files, {} directories, {} links, {} bytes; tree digest {}; {extra} other paths are there",
@@ -117,16 +119,18 @@ struct Lost {
     special_bits: u64,
     links: u64,
     owners: u64,
+    attributes: u64,
 }
 
 impl Lost {
     fn add(&mut self, more: Self) {
-        let Self { modes, times, special_bits, links, owners } = more;
+        let Self { modes, times, special_bits, links, owners, attributes } = more;
         self.modes += modes;
         self.times += times;
         self.special_bits += special_bits;
         self.links += links;
         self.owners += owners;
+        self.attributes += attributes;
     }
 }
 
@@ -302,13 +306,14 @@ fn finish_directories(
     Ok(())
 }
 
-/// Gives an open file or directory its mode, time and owner, and looks whether they stuck.
+/// Gives an open file or directory its attributes, mode, time and owner, and looks whether they stuck.
 ///
 /// The owner comes last, because whoever has given a file away may no longer change it without a further capability.
 /// Only setuid and setgid, which the kernel takes when the owner changes, are set after it.
 fn settle(entry: &Entry, owners: Owners, fd: impl AsFd) -> Result<Lost, Error> {
     let path = entry.path.as_bytes();
     let look = || Facts::of(&fd).at("look at", Side::Target, path);
+    let plain_attributes = entry.attributes.settle(Turn::BeforeMode, path, &fd)?;
     let before = look()?;
     let is_special = !entry.is_directory() && entry.mode & SPECIAL != 0;
     let plain = if is_special { entry.mode & !SPECIAL } else { entry.mode };
@@ -335,6 +340,7 @@ fn settle(entry: &Entry, owners: Owners, fd: impl AsFd) -> Result<Lost, Error> {
     let needs_bits = given.mode != entry.mode && (is_special || entry.is_directory());
     let has_bits = is_owner_kept && (!needs_bits || may_set()?);
     let drops_bits = is_special && !has_bits;
+    let guarded_attributes = entry.attributes.settle(Turn::AfterOwner, path, &fd)?;
     let mode = if drops_bits { plain } else { entry.mode };
     let after = look()?;
     Ok(Lost {
@@ -343,6 +349,7 @@ fn settle(entry: &Entry, owners: Owners, fd: impl AsFd) -> Result<Lost, Error> {
         special_bits: u64::from(drops_bits),
         links: 0,
         owners: u64::from(owned == Owned::Not),
+        attributes: plain_attributes + guarded_attributes,
     })
 }
 

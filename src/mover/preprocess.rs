@@ -372,6 +372,7 @@ mod tests {
                     mtime: (0, 0),
                     uid: 0,
                     gid: 0,
+                    attributes: crate::mover::attributes::Attributes::default(),
                     content: Content::Directory { is_implied: false },
                 })
                 .unwrap();

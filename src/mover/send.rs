@@ -154,7 +154,7 @@ impl Send<'_> {
         let flushed = journal.flush();
         sent.and(flushed)?;
         progress.finish();
-        let Counts { sent, bytes, present, replaced, not_linked } = counts;
+        let Counts { sent, bytes, present, replaced, not_linked, too_many_attributes } = counts;
         let resumed = feed.resumed;
         let bytes = bytes.saturating_sub(resumed);
         Ok(Outcome {
@@ -168,6 +168,7 @@ impl Send<'_> {
                 ("replaced", replaced),
                 ("leftoversRemoved", leftovers),
                 ("hardLinksNotKept", not_linked),
+                ("attributesNotKept", too_many_attributes),
             ]),
             ..Outcome::said(format!(
                 "all {} entries are at the target: {sent} files ({bytes} bytes) written, {present} were there already",
@@ -501,6 +502,8 @@ struct Counts {
     present: u64,
     replaced: u64,
     not_linked: u64,
+    /// Entries whose attributes do not fit into an object's metadata.
+    too_many_attributes: u64,
 }
 
 impl Counts {
@@ -526,6 +529,7 @@ impl Counts {
         };
         let is_further = matches!(entry.content, Content::File { link_of: Some(_), .. });
         self.not_linked += u64::from(is_further);
+        self.too_many_attributes += u64::from(entry.attributes.as_text().is_none());
         Ok(u64::from(entry.is_file()))
     }
 }

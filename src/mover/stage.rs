@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
+use super::attributes::Attributes;
 use super::content::{Copier, read_at};
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
@@ -152,6 +153,7 @@ impl Stage {
             }
             (None, None) => copier.hash(&from, &before, &self.pace.throttle).at("read", Side::Source, &found.path)?,
         };
+        let attributes = Attributes::read(&from).at("read the attributes of", Side::Source, &found.path)?;
         let after = Facts::of(&from).at("look at", Side::Source, &found.path)?;
         if size != before.size || !after.unchanged_since(&before) {
             return Err(changed());
@@ -167,7 +169,7 @@ impl Stage {
             }
         }
         let content = Content::File { size, digest, link_of: None, seen, about: About::new(), stored };
-        Ok(Entry::new(path, &before, content))
+        Ok(Entry { attributes, ..Entry::new(path, &before, content) })
     }
 
     fn copy_bytes(
@@ -223,8 +225,11 @@ impl Feed {
         let to = self.staged.as_mut().map(|staged| staged.parent(&found.path)).transpose()?;
         let path = RelativePath::try_from(found.path.clone()).expect("a walk joins names that a directory holds");
         let facts = found.facts;
+        let mut attributes = Attributes::default();
         let content = match facts.kind {
             Kind::Directory => {
+                let dir = found.parent.open_dir(found.name()).at("open", Side::Source, &found.path)?;
+                attributes = Attributes::read(&dir).at("read the attributes of", Side::Source, &found.path)?;
                 if let Some(to) = &to {
                     stage_directory(to, &found.path)?;
                 }
@@ -239,13 +244,16 @@ impl Feed {
             }
             Kind::File if self.is_again(&facts) => return Ok(Some(Piece::Again { facts, path, to })),
             Kind::File => match self.reusable(&found, to.as_ref())? {
-                Some(content) => content,
+                Some((earlier, content)) => {
+                    attributes = earlier;
+                    content
+                }
                 None => return Ok(Some(Piece::Copy { found, path, to })),
             },
             // The scan saw none: it has come since.
             Kind::Other(_) => return Err(check(&found).err().unwrap_or(Error::Changed { path: found.path })),
         };
-        let entry = Entry::new(path, &facts, content);
+        let entry = Entry { attributes, ..Entry::new(path, &facts, content) };
         Ok(Some(Piece::Done { entry, identity: facts.identity, names: facts.links }))
     }
 
@@ -271,7 +279,7 @@ impl Feed {
     }
 
     /// The content of an earlier attempt's copy, if both it and the source file are as they were then.
-    fn reusable(&mut self, found: &Found, to: Option<&Dir>) -> Result<Option<Content>, Error> {
+    fn reusable(&mut self, found: &Found, to: Option<&Dir>) -> Result<Option<(Attributes, Content)>, Error> {
         let Some(earlier) = self.leftover.find(&found.path) else {
             return Ok(None);
         };
@@ -292,7 +300,8 @@ impl Feed {
         };
         self.reused += u64::from(is_staged);
         let content = Content::File { size, digest, link_of: None, seen: Some(seen), about: About::new(), stored };
-        Ok(is_staged.then_some(content))
+        // They change with the time of the last change of anything, so they are as they were too.
+        Ok(is_staged.then_some((earlier.attributes, content)))
     }
 }
 

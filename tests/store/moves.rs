@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
 
 use crate::bench::{name, snapshot};
 use crate::work::{Work, noise};
@@ -83,7 +85,20 @@ fn a_tree_comes_back_from_a_bucket_as_it_was() {
     fs::write(&odd, "odd").unwrap();
     fs::write(there.source_folder().join("odd%01"), "not odd").unwrap();
     symlink(name(b"\xfe\n"), there.source_folder().join("b-link")).unwrap();
-    there.move_all();
+    let shell = |folder: &Path, script: &str| {
+        let output = Command::new("sh").args(["-euc", script]).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    shell(
+        &there.source_folder(),
+        "setfattr -n 'user.odd name' -v 0x00ff a/deep/er/three; setfacl -m u:4242:rw a/one; setfattr -n user.folder -v yes nothing",
+    );
+    shell(&there.source_folder(), "setfattr -n user.long -v $(printf %01000d 1) a/two.css");
+    there.run_all(&["upload", "preprocess"]);
+    let done = there.run_all(&["import"]);
+    assert_eq!(done.count("attributesNotKept"), 1, "what is too long for metadata: {done:?}");
+    there.run_all(&["postprocess"]);
     // The way back has another relocation, another workspace, and the same server.
     let mut back = there;
     let before = snapshot(&back.source_folder());
@@ -95,6 +110,11 @@ fn a_tree_comes_back_from_a_bucket_as_it_was() {
     back.target = back.bench.path("target").to_str().unwrap().to_owned();
     back.move_all();
     assert_eq!(snapshot(&back.bench.path("target")), before);
+    shell(&back.bench.path("source"), "setfattr -x user.long a/two.css");
+    let list = "for p in *; do getfattr -h -R -d -m - -e hex \"$p\"; getfacl -R -n -P \"$p\"; done";
+    let (source, target) = (shell(&back.bench.path("source"), list), shell(&back.bench.path("target"), list));
+    assert!(source.contains("user:4242:rw-") && source.contains("user.folder"), "{source}");
+    assert_eq!(target, source);
 }
 
 #[test]
