@@ -22,7 +22,7 @@ use super::packs::Packs;
 use super::pool;
 use super::progress::Progress;
 use super::quoted::Quoted;
-use super::stage::{is_staged, prune, stage_directory, stage_link};
+use super::stage::{Reused, is_staged, prune, stage_directory, stage_link};
 use super::store::fault::Fault;
 use super::store::{Object, Store, key};
 use super::tree::{Cursor, Dir, Kind, split};
@@ -233,7 +233,7 @@ impl pool::Weighed for Piece {
 
 impl Fetch {
     /// Reads everything and writes the manifest. Also says how many objects an earlier attempt had read.
-    pub fn run(&self, things: Things, progress: &mut Progress) -> Result<(Totals, u64), Error> {
+    pub fn run(&self, things: Things, progress: &mut Progress) -> Result<(Totals, Reused), Error> {
         let mut writer = Writer::create(&self.workspace.root, manifest::PARTIAL, &self.header)?;
         let mut feed = Feed {
             things,
@@ -269,7 +269,7 @@ impl Fetch {
         let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
         prune(self.data.as_ref(), self.packs.as_ref(), &self.workspace)?;
         self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
-        Ok((totals, feed.reused))
+        Ok((totals, Reused { files: feed.reused, bytes: 0 }))
     }
 
     fn commit(&self, pending: &mut Vec<Entry>, writer: &mut Writer) -> Result<(), Error> {

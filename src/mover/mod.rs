@@ -61,6 +61,7 @@ use self::workspace::Stopped;
 pub mod any_step;
 pub mod arguments;
 pub mod attributes;
+pub mod checkpoint;
 pub mod cleanup;
 pub mod clock;
 pub mod compare;

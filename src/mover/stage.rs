@@ -2,8 +2,12 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use blake3::hazmat::ChainingValue;
 
 use super::attributes::Attributes;
+use super::checkpoint::{self, Checkpoint};
 use super::content::{Copier, read_at};
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
@@ -11,6 +15,7 @@ use super::fence::Fence;
 use super::manifest::{self, Header, Leftover, Reader, Totals, Writer};
 use super::pace::Pace;
 use super::packs::Packs;
+use super::parts::{Chain, Cut, FILE_PART, hasher_at, value};
 use super::progress::Progress;
 use super::scan::{check, walk_source};
 use super::store::About;
@@ -48,28 +53,59 @@ pub struct Stage {
     pub pace: Pace,
 }
 
+/// What an earlier attempt had done.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reused {
+    /// Whole files or objects.
+    pub files: u64,
+    /// Bytes of large files that were not yet whole.
+    pub bytes: u64,
+}
+
 /// One path on its way into the manifest.
 enum Piece {
     /// Staged. `names` is how many names a file has.
     Done { entry: Entry, identity: (u64, u64), names: u64 },
     /// A file to copy.
     Copy { found: Found, path: RelativePath, to: Option<Dir> },
+    /// A part of a large file to copy.
+    Part { large: Arc<Large>, number: u64 },
+    /// That part, copied.
+    Copied { large: Arc<Large>, value: ChainingValue },
     /// A further name of a file that comes earlier.
     Again { facts: Facts, path: RelativePath, to: Option<Dir> },
+}
+
+/// A file that is read in parts.
+#[derive(Debug)]
+struct Large {
+    found: Found,
+    path: RelativePath,
+    from: OwnedFd,
+    /// What it was when it was opened.
+    before: Facts,
+    started: Time,
+    cut: Cut,
+    /// Its staged copy, if there is to be one.
+    staged: Option<OwnedFd>,
+    staged_ino: Option<u64>,
+    /// What an earlier attempt has read.
+    begun: Chain,
 }
 
 impl pool::Weighed for Piece {
     fn weight(&self) -> u64 {
         match self {
             Self::Copy { found, .. } => found.facts.size,
-            Self::Done { .. } | Self::Again { .. } => 0,
+            Self::Part { large, number } => large.cut.length(*number),
+            Self::Done { .. } | Self::Again { .. } | Self::Copied { .. } => 0,
         }
     }
 }
 
 impl Stage {
-    /// Stages everything and writes the manifest. Also says how many files an earlier attempt had staged.
-    pub fn copy(&self, progress: &mut Progress) -> Result<(Totals, u64), Error> {
+    /// Stages everything and writes the manifest. Also says what an earlier attempt had staged.
+    pub fn copy(&self, progress: &mut Progress) -> Result<(Totals, Reused), Error> {
         let mut writer = Writer::create(&self.workspace.root, manifest::PARTIAL, &self.header)?;
         writer.reserve(self.manifest_bytes)?;
         let mut feed = Feed {
@@ -78,10 +114,14 @@ impl Stage {
             staged: self.data.clone().map(Cursor::new),
             packs: self.packs.clone(),
             seen: HashMap::new(),
-            reused: 0,
+            stage: self,
+            checkpoint: Checkpoint::read(&self.workspace.root, &self.header.uuid)?,
+            parts: None,
+            reused: Reused::default(),
         };
         let mut sink = Sink {
             stage: self,
+            growing: None,
             pending: Vec::new(),
             pending_bytes: 0,
             firsts: HashMap::new(),
@@ -100,20 +140,133 @@ impl Stage {
             },
         );
         // Also when it failed: what has been staged shall not be staged again.
-        let committed = sink.commit(&mut writer);
+        let committed = sink.commit(&mut writer).and_then(|()| sink.checkpoint());
         copied.and(committed)?;
         let reused = feed.reused;
         self.fence.check()?;
         let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
         prune(self.data.as_ref(), self.packs.as_ref(), &self.workspace)?;
+        checkpoint::clear(&self.workspace.root)?;
         self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
         Ok((totals, reused))
     }
 
     fn copy_piece(&self, copier: &mut Copier, piece: Piece) -> Result<Piece, Error> {
-        let Piece::Copy { found, path, to } = piece else { return Ok(piece) };
-        let Facts { identity, links: names, .. } = found.facts;
-        Ok(Piece::Done { entry: self.copy_file(copier, &found, path, to.as_ref())?, identity, names })
+        match piece {
+            Piece::Copy { found, path, to } => {
+                let Facts { identity, links: names, .. } = found.facts;
+                Ok(Piece::Done { entry: self.copy_file(copier, &found, path, to.as_ref())?, identity, names })
+            }
+            Piece::Part { large, number } => self.copy_part(copier, large, number),
+            Piece::Done { .. } | Piece::Copied { .. } | Piece::Again { .. } => Ok(piece),
+        }
+    }
+
+    fn copy_part(&self, copier: &mut Copier, large: Arc<Large>, number: u64) -> Result<Piece, Error> {
+        let path = &large.found.path;
+        self.fence.check()?;
+        let range = large.cut.range(number);
+        let mut hasher = hasher_at(range.start);
+        let end = copier
+            .copy_range(
+                &large.from,
+                &large.before,
+                range.clone(),
+                large.staged.as_ref(),
+                &mut hasher,
+                &self.pace.throttle,
+            )
+            .map_err(|failed| failed.into_error(Side::Source, Side::Workspace, path))?;
+        if end != range.end {
+            return Err(Error::Changed { path: path.clone() });
+        }
+        Ok(Piece::Copied { large, value: value(&hasher) })
+    }
+
+    /// Opens a large file and its staged copy, which an earlier attempt may have begun.
+    fn begin(
+        &self,
+        found: Found,
+        path: RelativePath,
+        to: Option<&Dir>,
+        earlier: Option<Checkpoint>,
+    ) -> Result<Large, Error> {
+        let from = open_source(&found)?;
+        let before = Facts::of(&from).at("look at", Side::Source, &found.path)?;
+        if before.identity != found.facts.identity {
+            return Err(Error::Changed { path: found.path });
+        }
+        let started = clock::wall();
+        self.fence.check()?;
+        let cut = Cut { size: before.size, part_size: FILE_PART };
+        let earlier = earlier.filter(|earlier| {
+            earlier.part_size == FILE_PART
+                && earlier.seen == (Seen::Inode { ino: before.identity.1, ctime: before.ctime })
+                && earlier.parts < cut.count()
+                && earlier.staged.is_some() == to.is_some()
+        });
+        let chain = earlier.as_ref().and_then(Checkpoint::chain);
+        let mut large =
+            Large { found, path, from, before, started, cut, staged: None, staged_ino: None, begun: Chain::default() };
+        let Some(to) = to else { return Ok(Large { begun: chain.unwrap_or_default(), ..large }) };
+        let name = large.found.name();
+        let ino = |file: &OwnedFd| {
+            let facts = Facts::of(file).at("look at", Side::Workspace, &large.found.path)?;
+            Ok::<_, Error>((facts.identity.1, facts.size))
+        };
+        if let (Some(chain), Some(earlier)) = (chain, earlier.and_then(|earlier| earlier.staged))
+            && let Ok(staged) = to.open_file_to_write(name)
+            && ino(&staged)? == (earlier, cut.size)
+        {
+            (large.staged, large.staged_ino, large.begun) = (Some(staged), Some(earlier), chain);
+            return Ok(large);
+        }
+        // The next file may get the same inode: what is known of this one ends before there is another.
+        checkpoint::clear(&self.workspace.root)?;
+        to.remove_tree(name)?;
+        let staged = to.create_file(name).at("create", Side::Workspace, &large.found.path)?;
+        rustix::fs::ftruncate(&staged, cut.size).at("write", Side::Workspace, &large.found.path)?;
+        large.staged_ino = Some(ino(&staged)?.0);
+        large.staged = Some(staged);
+        Ok(large)
+    }
+
+    /// The line of a large file of which all parts have been read, if it is still what it was.
+    fn finish(&self, large: &Large, digest: Digest) -> Result<Entry, Error> {
+        let Large { found, path, from, before, started, .. } = large;
+        let changed = || Error::Changed { path: found.path.clone() };
+        let attributes = Attributes::read(from).at("read the attributes of", Side::Source, &found.path)?;
+        let look = || Facts::of(from).at("look at", Side::Source, &found.path);
+        if !look()?.unchanged_since(before) {
+            return Err(changed());
+        }
+        let seen = seen(before, *started);
+        if seen.is_none() {
+            self.read_again(from, before, (before.size, digest), &mut Copier::default(), &found.path)?;
+        }
+        let content =
+            Content::File { size: before.size, digest, link_of: None, seen, about: About::new(), stored: None };
+        Ok(Entry { attributes, ..Entry::new(path.clone(), before, content) })
+    }
+
+    /// Reads a file that had been written to right before it was read.
+    ///
+    /// A write changes the times before it changes the bytes. So what was read of it may be partly old and partly new without its times telling;
+    /// then it is not what is there now.
+    fn read_again(
+        &self,
+        from: &OwnedFd,
+        before: &Facts,
+        first: (u64, Digest),
+        copier: &mut Copier,
+        path: &[u8],
+    ) -> Result<(), Error> {
+        let again = copier.hash(from, before, &self.pace.throttle).at("read", Side::Source, path)?;
+        let now = Facts::of(from).at("look at", Side::Source, path)?;
+        if again != first || !now.unchanged_since(before) {
+            return Err(Error::Changed { path: path.to_vec() });
+        }
+        Ok(())
     }
 
     fn copy_file(
@@ -124,12 +277,7 @@ impl Stage {
         to: Option<&Dir>,
     ) -> Result<Entry, Error> {
         let changed = || Error::Changed { path: found.path.clone() };
-        let from = match found.parent.open_file(found.name()) {
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::STALE | rustix::io::Errno::LOOP) => {
-                return Err(changed());
-            }
-            other => other.at("open", Side::Source, &found.path)?,
-        };
+        let from = open_source(found)?;
         let before = Facts::of(&from).at("look at", Side::Source, &found.path)?;
         if before.identity != found.facts.identity {
             return Err(changed());
@@ -160,13 +308,7 @@ impl Stage {
         }
         let seen = seen(&before, started);
         if seen.is_none() {
-            // A write changes the times before it changes the bytes. So what was read of a file that had just been written to
-            // may be partly old and partly new without its times telling; then it is not what is there now.
-            let again = copier.hash(&from, &before, &self.pace.throttle).at("read", Side::Source, &found.path)?;
-            let now = Facts::of(&from).at("look at", Side::Source, &found.path)?;
-            if again != (size, digest) || !now.unchanged_since(&before) {
-                return Err(changed());
-            }
+            self.read_again(&from, &before, (size, digest), copier, &found.path)?;
         }
         let content = Content::File { size, digest, link_of: None, seen, about: About::new(), stored };
         Ok(Entry { attributes, ..Entry::new(path, &before, content) })
@@ -190,6 +332,16 @@ impl Stage {
     }
 }
 
+/// Opens a file of the source. One that is gone, or another thing by now, has changed.
+fn open_source(found: &Found) -> Result<OwnedFd, Error> {
+    match found.parent.open_file(found.name()) {
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::STALE | rustix::io::Errno::LOOP) => {
+            Err(Error::Changed { path: found.path.clone() })
+        }
+        other => other.at("open", Side::Source, &found.path),
+    }
+}
+
 /// Removes what earlier attempts staged and the manifest does not have.
 pub fn prune(data: Option<&Dir>, packs: Option<&Packs>, workspace: &Workspace) -> Result<(), Error> {
     if let Some(packs) = packs {
@@ -208,19 +360,30 @@ pub fn prune(data: Option<&Dir>, packs: Option<&Packs>, workspace: &Workspace) -
 }
 
 /// Turns the walk into pieces of work, in order. Directories and links are staged right here, so a file's directory is there before the file.
-struct Feed {
+struct Feed<'a> {
+    stage: &'a Stage,
+    /// How far an earlier attempt had come inside a large file.
+    checkpoint: Option<Checkpoint>,
+    /// The large file of which parts are still to be handed out, and the next one.
+    parts: Option<(Arc<Large>, u64)>,
     walk: Walk,
     leftover: Leftover,
     staged: Option<Cursor>,
     packs: Option<Packs>,
     /// The files met that have several names, and how many of those are still to come.
     seen: HashMap<(u64, u64), u64>,
-    /// How many files were not copied because an earlier attempt had done it.
-    reused: u64,
+    /// What was not copied because an earlier attempt had done it.
+    reused: Reused,
 }
 
-impl Feed {
+impl Feed<'_> {
     fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        if let Some((large, number)) = self.parts.take() {
+            if number + 1 < large.cut.count() {
+                self.parts = Some((large.clone(), number + 1));
+            }
+            return Ok(Some(Piece::Part { large, number }));
+        }
         let Some(found) = self.walk.next_found()? else { return Ok(None) };
         let to = self.staged.as_mut().map(|staged| staged.parent(&found.path)).transpose()?;
         let path = RelativePath::try_from(found.path.clone()).expect("a walk joins names that a directory holds");
@@ -248,6 +411,7 @@ impl Feed {
                     attributes = earlier;
                     content
                 }
+                None if facts.size > FILE_PART && self.packs.is_none() => return self.begin(found, path, to.as_ref()),
                 None => return Ok(Some(Piece::Copy { found, path, to })),
             },
             // The scan saw none: it has come since.
@@ -255,6 +419,20 @@ impl Feed {
         };
         let entry = Entry { attributes, ..Entry::new(path, &facts, content) };
         Ok(Some(Piece::Done { entry, identity: facts.identity, names: facts.links }))
+    }
+
+    /// The first part of a large file that is still to be read.
+    fn begin(&mut self, found: Found, path: RelativePath, to: Option<&Dir>) -> Result<Option<Piece>, Error> {
+        let earlier = self.checkpoint.take_if(|checkpoint| checkpoint.path == path);
+        let large = self.stage.begin(found, path, to, earlier)?;
+        if large.cut.count() < 2 {
+            // It has shrunk since it was listed.
+            return Err(Error::Changed { path: large.found.path });
+        }
+        let number = large.begun.count();
+        self.reused.bytes += number * large.cut.part_size;
+        self.parts = Some((Arc::new(large), number));
+        self.piece()
     }
 
     /// Whether this is a further name of a file met before. Remembers only files of which names are still to come.
@@ -298,7 +476,7 @@ impl Feed {
             (None, Some(packs)) => stored.map_or(Ok(false), |stored| packs.has(&stored))?,
             (None, None) => true,
         };
-        self.reused += u64::from(is_staged);
+        self.reused.files += u64::from(is_staged);
         let content = Content::File { size, digest, link_of: None, seen: Some(seen), about: About::new(), stored };
         // They change with the time of the last change of anything, so they are as they were too.
         Ok(is_staged.then_some((earlier.attributes, content)))
@@ -363,6 +541,8 @@ fn seen(facts: &Facts, now: Time) -> Option<Seen> {
 /// Takes finished pieces in order, makes them durable and writes their lines.
 struct Sink<'a> {
     stage: &'a Stage,
+    /// The large file that is being read, its parts up to here, and the bytes that no checkpoint knows of.
+    growing: Option<(Arc<Large>, Chain, u64)>,
     pending: Vec<Entry>,
     pending_bytes: u64,
     /// First names of files that have several, and how many names are still to come.
@@ -374,7 +554,11 @@ impl Sink<'_> {
     /// Takes one piece and says how many files it was.
     fn take(&mut self, piece: Piece) -> Result<u64, Error> {
         let entry = match piece {
-            Piece::Copy { .. } => unreachable!("the pool copies every such piece"),
+            Piece::Copy { .. } | Piece::Part { .. } => unreachable!("the pool copies every such piece"),
+            Piece::Copied { large, value } => {
+                let Some(entry) = self.take_part(large, value)? else { return Ok(0) };
+                return self.take(entry);
+            }
             Piece::Done { entry, identity, names } => {
                 if names > 1 && matches!(entry.content, Content::File { .. }) {
                     self.firsts.insert(identity, (entry.clone(), names - 1));
@@ -390,6 +574,47 @@ impl Sink<'_> {
         }
         self.pending.push(entry);
         Ok(files)
+    }
+
+    /// Takes the next part of a large file. After the last one it is done.
+    fn take_part(&mut self, large: Arc<Large>, value: ChainingValue) -> Result<Option<Piece>, Error> {
+        let (large, mut chain, unsaved) = self.growing.take().unwrap_or_else(|| {
+            let begun = large.begun.clone();
+            (large, begun, 0)
+        });
+        chain.push(value);
+        if chain.count() < large.cut.count() {
+            let unsaved = unsaved + large.cut.part_size;
+            self.growing = Some((large, chain, unsaved));
+            return if unsaved >= EPOCH_BYTES { self.checkpoint().map(|()| None) } else { Ok(None) };
+        }
+        let digest = chain.digest().expect("it has several parts");
+        let entry = self.stage.finish(&large, digest)?;
+        Ok(Some(Piece::Done { entry, identity: large.before.identity, names: large.before.links }))
+    }
+
+    /// Makes the parts of the large file durable that is being read, and writes that down.
+    fn checkpoint(&mut self) -> Result<(), Error> {
+        let stage = self.stage;
+        let Some((large, chain, unsaved)) = &mut self.growing else { return Ok(()) };
+        let Some(seen) = seen(&large.before, large.started) else { return Ok(()) };
+        if *unsaved == 0 || stage.workspace.root.seal.as_ref().is_some_and(|seal| seal.is_sealing()) {
+            return Ok(());
+        }
+        if let Some(staged) = &large.staged {
+            rustix::fs::fdatasync(staged).at("write", Side::Workspace, large.path.as_bytes())?;
+        }
+        *unsaved = 0;
+        let checkpoint = Checkpoint {
+            uuid: stage.header.uuid.clone(),
+            path: large.path.clone(),
+            seen,
+            staged: large.staged_ino,
+            part_size: large.cut.part_size,
+            parts: chain.count(),
+            chain: chain.saved(),
+        };
+        checkpoint.write(&stage.workspace.root)
     }
 
     /// Stages a further name of a file whose first name is staged.

@@ -32,7 +32,7 @@ use super::progress::Progress;
 use super::quoted::Quoted;
 use super::scan::{has_lost_and_found, scan};
 use super::settings::Settings;
-use super::stage::Stage;
+use super::stage::{Reused, Stage};
 use super::store::Store;
 use super::tree::Dir;
 use super::workspace::{REPORTS, Stopped, Workspace};
@@ -167,7 +167,7 @@ fn staged(workspace: &Workspace, header: &Header) -> Result<(Option<Dir>, Option
     }
 }
 
-fn report(workspace: &Workspace, header: &Header, totals: &Totals, reused: u64) -> Result<Outcome, Stopped> {
+fn report(workspace: &Workspace, header: &Header, totals: &Totals, reused: Reused) -> Result<Outcome, Stopped> {
     let did = match header.staging {
         Staging::Copy => "staged",
         Staging::None => "read and listed",
@@ -180,7 +180,9 @@ fn report(workspace: &Workspace, header: &Header, totals: &Totals, reused: u64) 
             ("hardLinks", totals.hard_links),
             ("bytes", totals.bytes),
             // Of an earlier attempt, and not read again.
-            ("alreadyStaged", reused),
+            ("alreadyStaged", reused.files),
+            // Of large files that an earlier attempt had begun.
+            ("resumedBytes", reused.bytes),
             ("filesAtSource", header.files_at_source),
         ]),
         artifacts: vec![workspace.artifact("manifest", "manifest.jsonl")?],

@@ -4,6 +4,7 @@
 //! manifest.jsonl            what was staged (see `manifest`)
 //! manifest.jsonl.partial    … while `upload` works
 //! manifest.jsonl.previous   … what killed attempts had finished
+//! upload.checkpoint.json    … and how far it has come inside a large file (see `checkpoint`)
 //! data/                     the staged tree, under the names of the source, or packed (see `packs`); none with `upload --staging=none`
 //! import.journal.jsonl      what `import` has written (see `journal`)
 //! reports/STEP-problems.txt one sentence a line, when there is more to say than fits into a result

@@ -85,3 +85,69 @@ fn a_source_that_changed_under_a_half_written_file_is_not_mixed_with_it() {
     done.assert_stopped(65, &["the staged copy of 'large' has other content than the manifest says"]);
     assert!(fs::read_dir(bench.path("target")).unwrap().next().is_none(), "nothing of it stays");
 }
+
+/// Uploads slowly, and kills that when there is a checkpoint inside the file.
+fn kill_the_upload(bench: &Bench, staging: &str) {
+    let mut command = bench.command("upload");
+    command.args(["--staging", staging, "--bandwidth", "2M"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    wait_until(|| bench.path("workspace/upload.checkpoint.json").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!bench.path("workspace/manifest.jsonl").exists(), "it is over too soon");
+}
+
+/// The command of a step for a staging.
+fn step(bench: &Bench, step: &str, staging: &str) -> Command {
+    let mut command = bench.command(step);
+    if step == "upload" {
+        command.args(["--staging", staging]);
+    } else if staging == "none" && step != "postprocess" {
+        command.arg("--source").arg(bench.path("source"));
+    }
+    command
+}
+
+#[test]
+fn parts_that_a_killed_upload_had_read_are_not_read_again() {
+    for staging in ["copy", "none"] {
+        let mut bench = Bench::new();
+        write_large(&bench, 0);
+        let settled = fs::metadata(bench.path("source/large")).unwrap();
+        wait_until(|| settled.modified().unwrap().elapsed().is_ok_and(|age| age.as_millis() > 100));
+        kill_the_upload(&bench, staging);
+        bench.token += 1;
+        let done = bench.finish(step(&bench, "upload", staging));
+        assert_eq!((done.code, done.count("bytes")), (Some(0), SIZE), "{staging}: {done:?}");
+        assert!(done.count("resumedBytes") >= 256 << 20, "{staging}: {done:?}");
+        assert!(!bench.path("workspace/upload.checkpoint.json").exists(), "it goes with the last part");
+        for name in ["validate", "import", "postprocess"] {
+            let done = bench.finish(step(&bench, name, staging));
+            assert_eq!(done.code, Some(0), "{staging} {name}: {done:?}");
+            assert!(name != "validate" || done.verdict() == "VALID", "{staging}: {done:?}");
+        }
+        let ends = [bench.path("source/large"), bench.path("target/large")];
+        assert!(Command::new("cmp").args(ends).status().unwrap().success());
+    }
+}
+
+#[test]
+fn what_a_killed_upload_had_read_of_a_file_that_changed_does_not_count() {
+    for staging in ["copy", "none"] {
+        let bench = Bench::new();
+        write_large(&bench, 0);
+        let settled = fs::metadata(bench.path("source/large")).unwrap();
+        wait_until(|| settled.modified().unwrap().elapsed().is_ok_and(|age| age.as_millis() > 100));
+        kill_the_upload(&bench, staging);
+        // The same size, and only a part that had been read.
+        File::options().write(true).open(bench.path("source/large")).unwrap().write_all_at(b"other", 7).unwrap();
+        let done = bench.finish(step(&bench, "upload", staging));
+        assert_eq!((done.code, done.count("resumedBytes")), (Some(0), 0), "{staging}: {done:?}");
+        for name in ["validate", "import", "postprocess"] {
+            let done = bench.finish(step(&bench, name, staging));
+            assert_eq!(done.code, Some(0), "{staging} {name}: {done:?}");
+        }
+        let ends = [bench.path("source/large"), bench.path("target/large")];
+        assert!(Command::new("cmp").args(ends).status().unwrap().success());
+    }
+}
