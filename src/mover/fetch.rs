@@ -7,8 +7,12 @@
 //! An object whose `ETag` is as in a line of an earlier attempt, and whose copy is there where there is to be one, is not read again.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use blake3::hazmat::ChainingValue;
 
 use super::attributes::Attributes;
+use super::checkpoint::{self, Checkpoint};
 use super::content::Copier;
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
@@ -16,15 +20,17 @@ use super::fence::{DIRECTORY, Fence, is_reserved};
 use super::listing::Listing;
 use super::manifest::{self, Header, Leftover, Totals, Writer};
 use super::object::{self, Held, LONGEST_LINK};
+use super::origin::Ranged;
 use super::owners::NOBODY_KNOWS;
 use super::pace::Pace;
 use super::packs::Packs;
+use super::parts::{Chain, Cut, FETCHED_PART, hasher_at, value};
 use super::pool;
 use super::progress::Progress;
 use super::quoted::Quoted;
-use super::stage::{Reused, is_staged, prune, stage_directory, stage_link};
+use super::stage::{Reused, Staged, begin_staged, is_staged, prune, save, stage_directory, stage_link};
 use super::store::fault::Fault;
-use super::store::{Object, Store, key};
+use super::store::{About, Object, Store, key};
 use super::tree::{Cursor, Dir, Kind, split};
 use super::workspace::{self, Workspace};
 
@@ -220,12 +226,44 @@ enum Piece {
     Done(Entry),
     Read { path: RelativePath, object: Object, to: Option<Dir> },
     LookAt { path: RelativePath, object: Object },
+    Part { large: Arc<Large>, number: u64 },
+}
+
+/// What was made of a piece.
+enum Made {
+    /// What a console shows as a folder.
+    Nothing,
+    Line(Entry),
+    Part(Arc<Large>, ChainingValue),
+}
+
+/// An object that is read in parts.
+#[derive(Debug)]
+struct Large {
+    path: RelativePath,
+    object: Object,
+    etag: String,
+    about: About,
+    cut: Cut,
+    ranged: Ranged,
+    staged: Option<Staged>,
+    /// What an earlier attempt has read.
+    begun: Chain,
+}
+
+/// A large object whose parts come in order.
+struct Growing {
+    large: Arc<Large>,
+    chain: Chain,
+    /// Bytes that no checkpoint knows of.
+    unsaved: u64,
 }
 
 impl pool::Weighed for Piece {
     fn weight(&self) -> u64 {
         match self {
             Self::Read { object, .. } => object.size,
+            Self::Part { large, number } => large.cut.length(*number),
             Self::Done(_) | Self::LookAt { .. } => 0,
         }
     }
@@ -240,16 +278,27 @@ impl Fetch {
             leftover: Leftover::open(&self.workspace.root, manifest::PREVIOUS, &self.header)?,
             staged: self.data.clone().map(Cursor::new),
             packs: self.packs.clone(),
-            reused: 0,
+            fetch: self,
+            checkpoint: Checkpoint::read(&self.workspace.root, &self.header.uuid)?,
+            parts: None,
+            reused: Reused::default(),
         };
+        let mut growing = None;
         let mut pending: Vec<Entry> = Vec::new();
         let mut pending_bytes = 0;
         let read = pool::in_order(
             self.pace.threads(),
             || feed.piece(),
             |copier, piece| self.read(copier, piece),
-            |entry: Option<Entry>| {
-                let Some(entry) = entry else { return Ok(()) };
+            |made| {
+                let entry = match made {
+                    Made::Nothing => return Ok(()),
+                    Made::Line(entry) => entry,
+                    Made::Part(large, value) => match self.grow(&mut growing, large, value)? {
+                        Some(entry) => entry,
+                        None => return Ok(()),
+                    },
+                };
                 if let Content::File { size, .. } = &entry.content {
                     pending_bytes += size;
                     progress.advance(1);
@@ -263,13 +312,14 @@ impl Fetch {
             },
         );
         // Also when it failed: what has been read shall not be read again.
-        let committed = self.commit(&mut pending, &mut writer);
+        let committed = self.commit(&mut pending, &mut writer).and_then(|()| self.checkpoint(&mut growing));
         read.and(committed)?;
         self.fence.check()?;
         let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
         prune(self.data.as_ref(), self.packs.as_ref(), &self.workspace)?;
+        checkpoint::clear(&self.workspace.root)?;
         self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
-        Ok((totals, Reused { files: feed.reused, bytes: 0 }))
+        Ok((totals, feed.reused))
     }
 
     fn commit(&self, pending: &mut Vec<Entry>, writer: &mut Writer) -> Result<(), Error> {
@@ -287,18 +337,96 @@ impl Fetch {
         writer.flush()
     }
 
-    fn read(&self, copier: &mut Copier, piece: Piece) -> Result<Option<Entry>, Error> {
+    /// Reads a part of a large object, and stages it where there is a copy to be.
+    fn read_part(&self, copier: &mut Copier, large: Arc<Large>, number: u64) -> Result<Made, Error> {
+        let path = large.path.as_bytes();
+        self.fence.check()?;
+        let range = large.cut.range(number);
+        let mut hasher = hasher_at(range.start);
+        let to = large.staged.as_ref().map(|staged| (&staged.file, Side::Workspace));
+        let copied = large.ranged.copy(copier, path, range.clone(), to, &mut hasher, &self.pace.throttle);
+        match copied {
+            Ok(end) if end == range.end => Ok(Made::Part(large, value(&hasher))),
+            Ok(_) | Err(Error::SourceDiffers { .. }) => Err(Error::Changed { path: path.to_vec() }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the next part of a large object. After the last one it is a line of the manifest.
+    fn grow(
+        &self,
+        growing: &mut Option<Growing>,
+        large: Arc<Large>,
+        value: ChainingValue,
+    ) -> Result<Option<Entry>, Error> {
+        let mut now = growing.take().unwrap_or_else(|| {
+            let chain = large.begun.clone();
+            Growing { large, chain, unsaved: 0 }
+        });
+        now.chain.push(value);
+        if now.chain.count() < now.large.cut.count() {
+            now.unsaved += now.large.cut.part_size;
+            let is_due = now.unsaved >= EPOCH_BYTES;
+            *growing = Some(now);
+            return if is_due { self.checkpoint(growing).map(|()| None) } else { Ok(None) };
+        }
+        let digest = now.chain.digest().expect("it has several parts");
+        let Large { path, object, about, cut, .. } = &*now.large;
+        let held = Held::File { size: cut.size, digest, stored: None };
+        Ok(Some(object::entry(path.clone(), object, about.clone(), held)))
+    }
+
+    fn checkpoint(&self, growing: &mut Option<Growing>) -> Result<(), Error> {
+        let Some(Growing { large, chain, unsaved }) = growing.as_mut().filter(|growing| growing.unsaved > 0) else {
+            return Ok(());
+        };
+        *unsaved = 0;
+        let seen = Seen::Object { etag: large.etag.clone() };
+        let (root, part_size) = (&self.workspace.root, large.cut.part_size);
+        save(root, &self.header.uuid, &large.path, seen, large.staged.as_ref(), part_size, chain)
+    }
+
+    /// Opens a large object and its staged copy, which an earlier attempt may have begun. Nothing if it is none that can be read in parts.
+    fn begin(
+        &self,
+        path: &RelativePath,
+        object: &Object,
+        to: Option<&Dir>,
+        earlier: Option<Checkpoint>,
+    ) -> Result<Option<Large>, Error> {
+        // Only by its ETag is every part known to be of the same object.
+        let Some(etag) = object.etag.clone() else { return Ok(None) };
+        let about = match self.store.look(&object.key)? {
+            Some((now, about)) if now.etag == object.etag && now.size == object.size => about,
+            Some(_) | None => return Err(Error::Changed { path: path.as_bytes().to_vec() }),
+        };
+        let cut = Cut { size: object.size, part_size: FETCHED_PART };
+        let seen = Seen::Object { etag: etag.clone() };
+        let earlier = earlier.filter(|earlier| {
+            earlier.part_size == FETCHED_PART
+                && earlier.seen == seen
+                && earlier.parts < cut.count()
+                && earlier.staged.is_some() == to.is_some()
+        });
+        self.fence.check()?;
+        let (staged, begun) = begin_staged(&self.workspace.root, to, path.as_bytes(), cut.size, earlier.as_ref())?;
+        let ranged = Ranged::Object { store: self.store.clone(), key: object.key.clone(), etag: Some(etag.clone()) };
+        Ok(Some(Large { path: path.clone(), object: object.clone(), etag, about, cut, ranged, staged, begun }))
+    }
+
+    fn read(&self, copier: &mut Copier, piece: Piece) -> Result<Made, Error> {
         let changed = |path: &RelativePath| Error::Changed { path: path.as_bytes().to_vec() };
         match piece {
-            Piece::Done(entry) => Ok(Some(entry)),
+            Piece::Done(entry) => Ok(Made::Line(entry)),
+            Piece::Part { large, number } => self.read_part(copier, large, number),
             Piece::LookAt { path, object } => match self.store.look(&object.key)? {
-                Some((object, about)) => Ok(Some(object::entry(path, &object, about, Held::Directory))),
+                Some((object, about)) => Ok(Made::Line(object::entry(path, &object, about, Held::Directory))),
                 None => Err(changed(&path)),
             },
             Piece::Read { path, object, to } => {
                 let mut reading = match self.store.read(&object.key, object.etag.as_deref()) {
                     // What a console shows as a folder: the library lists `a/` as `a`, and there is no `a`.
-                    Err(Error::Store { fault: Fault::Missing, .. }) if object.size == 0 => return Ok(None),
+                    Err(Error::Store { fault: Fault::Missing, .. }) if object.size == 0 => return Ok(Made::Nothing),
                     Err(Error::Store { fault: Fault::Missing | Fault::Changed, .. }) => return Err(changed(&path)),
                     other => other?,
                 };
@@ -329,7 +457,7 @@ impl Fetch {
                     self.fence.check()?;
                     stage_link(to, path.as_bytes(), &Bytes(target.clone()))?;
                 }
-                Ok(Some(object::entry(path, &object, about, held)))
+                Ok(Made::Line(object::entry(path, &object, about, held)))
             }
         }
     }
@@ -370,21 +498,44 @@ fn read_link(mut fill: impl FnMut(u64, &mut [u8]) -> Result<usize, Error>) -> Re
 }
 
 /// Turns the listing into pieces of work, in order. Directories are staged right here, so a file's directory is there before the file.
-struct Feed {
+struct Feed<'a> {
+    fetch: &'a Fetch,
+    /// How far an earlier attempt had come inside a large object.
+    checkpoint: Option<Checkpoint>,
+    /// The large object of which parts are still to be handed out, and the next one.
+    parts: Option<(Arc<Large>, u64)>,
     things: Things,
     leftover: Leftover,
     staged: Option<Cursor>,
     packs: Option<Packs>,
-    reused: u64,
+    reused: Reused,
 }
 
-impl Feed {
+impl Feed<'_> {
     fn piece(&mut self) -> Result<Option<Piece>, Error> {
+        if let Some((large, number)) = self.parts.take() {
+            if number + 1 < large.cut.count() {
+                self.parts = Some((large.clone(), number + 1));
+            }
+            return Ok(Some(Piece::Part { large, number }));
+        }
         let Some(Thing { path, what }) = self.things.next() else { return Ok(None) };
         let to = self.staged.as_mut().map(|staged| staged.parent(path.as_bytes())).transpose()?;
         Ok(Some(match what {
             What::Object(object) => match self.reusable(&path, &object, to.as_ref())? {
                 Some(entry) => Piece::Done(entry),
+                None if object.size > FETCHED_PART && self.packs.is_none() => {
+                    let earlier = self.checkpoint.take_if(|checkpoint| checkpoint.path == path);
+                    match self.fetch.begin(&path, &object, to.as_ref(), earlier)? {
+                        Some(large) => {
+                            let number = large.begun.count();
+                            self.reused.bytes += number * large.cut.part_size;
+                            self.parts = Some((Arc::new(large), number));
+                            return self.piece();
+                        }
+                        None => Piece::Read { path, object, to },
+                    }
+                }
                 None => Piece::Read { path, object, to },
             },
             What::Directory(object) => {
@@ -421,7 +572,7 @@ impl Feed {
             (None, Some(packs)) => stored.as_ref().map_or(Ok(false), |stored| packs.has(stored))?,
             (None, None) => true,
         };
-        self.reused += u64::from(is_there);
+        self.reused.files += u64::from(is_there);
         Ok(is_there.then_some(earlier))
     }
 }

@@ -87,8 +87,7 @@ struct Large {
     started: Time,
     cut: Cut,
     /// Its staged copy, if there is to be one.
-    staged: Option<OwnedFd>,
-    staged_ino: Option<u64>,
+    staged: Option<Staged>,
     /// What an earlier attempt has read.
     begun: Chain,
 }
@@ -172,7 +171,7 @@ impl Stage {
                 &large.from,
                 &large.before,
                 range.clone(),
-                large.staged.as_ref(),
+                large.staged.as_ref().map(|staged| &staged.file),
                 &mut hasher,
                 &self.pace.throttle,
             )
@@ -205,30 +204,8 @@ impl Stage {
                 && earlier.parts < cut.count()
                 && earlier.staged.is_some() == to.is_some()
         });
-        let chain = earlier.as_ref().and_then(Checkpoint::chain);
-        let mut large =
-            Large { found, path, from, before, started, cut, staged: None, staged_ino: None, begun: Chain::default() };
-        let Some(to) = to else { return Ok(Large { begun: chain.unwrap_or_default(), ..large }) };
-        let name = large.found.name();
-        let ino = |file: &OwnedFd| {
-            let facts = Facts::of(file).at("look at", Side::Workspace, &large.found.path)?;
-            Ok::<_, Error>((facts.identity.1, facts.size))
-        };
-        if let (Some(chain), Some(earlier)) = (chain, earlier.and_then(|earlier| earlier.staged))
-            && let Ok(staged) = to.open_file_to_write(name)
-            && ino(&staged)? == (earlier, cut.size)
-        {
-            (large.staged, large.staged_ino, large.begun) = (Some(staged), Some(earlier), chain);
-            return Ok(large);
-        }
-        // The next file may get the same inode: what is known of this one ends before there is another.
-        checkpoint::clear(&self.workspace.root)?;
-        to.remove_tree(name)?;
-        let staged = to.create_file(name).at("create", Side::Workspace, &large.found.path)?;
-        rustix::fs::ftruncate(&staged, cut.size).at("write", Side::Workspace, &large.found.path)?;
-        large.staged_ino = Some(ino(&staged)?.0);
-        large.staged = Some(staged);
-        Ok(large)
+        let (staged, begun) = begin_staged(&self.workspace.root, to, &found.path, cut.size, earlier.as_ref())?;
+        Ok(Large { found, path, from, before, started, cut, staged, begun })
     }
 
     /// The line of a large file of which all parts have been read, if it is still what it was.
@@ -330,6 +307,70 @@ impl Stage {
             failed.into_error(Side::Source, Side::Workspace, &found.path)
         })
     }
+}
+
+/// The staged copy of a large file that is not whole yet.
+#[derive(Debug)]
+pub struct Staged {
+    /// The file, which has its length already.
+    pub file: OwnedFd,
+    ino: u64,
+}
+
+/// Opens the staged copy of a large file, if there is to be one, and says which parts of the file an earlier attempt has read, and staged there.
+pub fn begin_staged(
+    workspace: &Dir,
+    to: Option<&Dir>,
+    path: &[u8],
+    size: u64,
+    earlier: Option<&Checkpoint>,
+) -> Result<(Option<Staged>, Chain), Error> {
+    let chain = earlier.and_then(Checkpoint::chain);
+    let Some(to) = to else { return Ok((None, chain.unwrap_or_default())) };
+    let name = split(path).1;
+    let look = |file: &OwnedFd| Facts::of(file).at("look at", Side::Workspace, path);
+    if let (Some(chain), Some(ino)) = (chain, earlier.and_then(|earlier| earlier.staged))
+        && let Ok(file) = to.open_file_to_write(name)
+        && let Facts { identity: (_, now), size: long, .. } = look(&file)?
+        && (now, long) == (ino, size)
+    {
+        return Ok((Some(Staged { file, ino }), chain));
+    }
+    // The next file may get the same inode: what is known of this one ends before there is another.
+    checkpoint::clear(workspace)?;
+    to.remove_tree(name)?;
+    let file = to.create_file(name).at("create", Side::Workspace, path)?;
+    rustix::fs::ftruncate(&file, size).at("write", Side::Workspace, path)?;
+    let ino = look(&file)?.identity.1;
+    Ok((Some(Staged { file, ino }), Chain::default()))
+}
+
+/// Makes the staged parts of a large file durable, and writes down how many there are.
+pub fn save(
+    workspace: &Dir,
+    uuid: &str,
+    path: &RelativePath,
+    seen: Seen,
+    staged: Option<&Staged>,
+    part_size: u64,
+    chain: &Chain,
+) -> Result<(), Error> {
+    if workspace.seal.as_ref().is_some_and(|seal| seal.is_sealing()) {
+        return Ok(());
+    }
+    if let Some(staged) = staged {
+        rustix::fs::fdatasync(&staged.file).at("write", Side::Workspace, path.as_bytes())?;
+    }
+    let checkpoint = Checkpoint {
+        uuid: uuid.to_owned(),
+        path: path.clone(),
+        seen,
+        staged: staged.map(|staged| staged.ino),
+        part_size,
+        parts: chain.count(),
+        chain: chain.saved(),
+    };
+    checkpoint.write(workspace)
 }
 
 /// Opens a file of the source. One that is gone, or another thing by now, has changed.
@@ -598,23 +639,12 @@ impl Sink<'_> {
         let stage = self.stage;
         let Some((large, chain, unsaved)) = &mut self.growing else { return Ok(()) };
         let Some(seen) = seen(&large.before, large.started) else { return Ok(()) };
-        if *unsaved == 0 || stage.workspace.root.seal.as_ref().is_some_and(|seal| seal.is_sealing()) {
+        if *unsaved == 0 {
             return Ok(());
         }
-        if let Some(staged) = &large.staged {
-            rustix::fs::fdatasync(staged).at("write", Side::Workspace, large.path.as_bytes())?;
-        }
         *unsaved = 0;
-        let checkpoint = Checkpoint {
-            uuid: stage.header.uuid.clone(),
-            path: large.path.clone(),
-            seen,
-            staged: large.staged_ino,
-            part_size: large.cut.part_size,
-            parts: chain.count(),
-            chain: chain.saved(),
-        };
-        checkpoint.write(&stage.workspace.root)
+        let (root, part_size) = (&stage.workspace.root, large.cut.part_size);
+        save(root, &stage.header.uuid, &large.path, seen, large.staged.as_ref(), part_size, chain)
     }
 
     /// Stages a further name of a file whose first name is staged.

@@ -3,6 +3,7 @@
 //! `RELOCATION_MOVER_KILLS` is the number of rounds for each direction (default 3); each round kills every step up to three times.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -204,4 +205,59 @@ fn parts_of_a_killed_upload_that_nobody_knows_are_removed_and_those_of_others_ar
     let done = work.run_all(&["import"]);
     assert_eq!((done.count("leftoversRemoved"), done.count("resumedBytes")), (1, 0), "{done:?}");
     assert_eq!(work.server.unfinished("target"), ["some/prefix/theirs"]);
+}
+
+/// More than lies between two checkpoints.
+const LARGE: u64 = 330 << 20;
+
+/// Reads a large object slowly, and kills that when there is a checkpoint inside it.
+fn kill_the_upload(work: &Work) {
+    let more = work.bench.path("more");
+    fs::create_dir(&more).unwrap();
+    let file = fs::File::create(more.join("large")).unwrap();
+    for (number, start) in (0..LARGE).step_by(32 << 20).enumerate() {
+        file.write_all_at(&noise(100_000, number as u64), start).unwrap();
+    }
+    file.set_len(LARGE).unwrap();
+    work.server.put_tree("source/data", &more);
+    let mut command = work.command("upload");
+    command.args(["--bandwidth", "200M"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let start = Instant::now();
+    while !work.bench.path("workspace/upload.checkpoint.json").exists() {
+        assert!(start.elapsed() < Duration::from_mins(1), "there is no checkpoint");
+        assert!(child.try_wait().unwrap().is_none(), "it is over too soon");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn parts_that_a_killed_upload_had_read_are_not_read_again() {
+    for staging in ["copy", "none"] {
+        let work = Work::from_store(staging);
+        kill_the_upload(&work);
+        let before = work.server.requests("GET", "/source/data/large");
+        let done = work.run_all(&["upload"]);
+        assert_eq!((done.count("resumedBytes"), done.count("bytes")), (256 << 20, LARGE), "{staging}: {done:?}");
+        // Of six parts two were left.
+        assert_eq!(work.server.requests("GET", "/source/data/large") - before, 2, "{staging}");
+        assert_eq!(work.run("validate").verdict(), "VALID", "{staging}");
+        work.run_all(&["preprocess", "import", "postprocess"]);
+        work.assert_same_files();
+    }
+}
+
+#[test]
+fn what_a_killed_upload_had_read_of_an_object_that_changed_does_not_count() {
+    let work = Work::from_store("copy");
+    kill_the_upload(&work);
+    let file = fs::File::options().write(true).open(work.bench.path("more/large")).unwrap();
+    file.write_all_at(b"other", 7).unwrap();
+    work.server.put_tree("source/data", &work.bench.path("more"));
+    let done = work.run_all(&["upload"]);
+    assert_eq!(done.count("resumedBytes"), 0, "{done:?}");
+    assert_eq!(work.run("validate").verdict(), "VALID");
+    work.run_all(&["preprocess", "import", "postprocess"]);
+    work.assert_same_files();
 }
