@@ -15,6 +15,18 @@ use super::tree::Facts;
 /// Bytes moved at a time: large enough that system calls do not count, small enough for the processor's cache.
 const CHUNK: usize = 256 * 1024;
 
+/// Bytes of a block of a file system, usually.
+const BLOCK: usize = 4096;
+
+/// What becomes of zeros that are copied into a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zeros {
+    /// They are written like other bytes.
+    Written,
+    /// They are left out, and read as what they are.
+    AsHoles,
+}
+
 /// Which end of a copy failed.
 #[derive(Debug)]
 pub enum Failed {
@@ -121,14 +133,19 @@ impl Copier {
     }
 
     /// Copies what `fill` gives, from where the last ended, into the empty file `to`, if there is one to fill. Returns how many bytes there were and their digest.
+    /// `zeros` says what becomes of them in `to`.
     pub fn copy_stream<E>(
         &mut self,
         fill: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
         to: Option<&OwnedFd>,
+        zeros: Zeros,
         failed: impl Fn(io::Error) -> E,
     ) -> Result<(u64, Digest), E> {
         let mut hasher = blake3::Hasher::new();
-        let length = self.copy_stream_from(0, fill, to, &mut hasher, failed)?;
+        let length = self.copy_stream_from(0, fill, to, zeros, &mut hasher, &failed)?;
+        if let (Some(to), Zeros::AsHoles) = (to, zeros) {
+            rustix::fs::ftruncate(to, length).map_err(|errno| failed(errno.into()))?;
+        }
         Ok((length, hasher.finalize().into()))
     }
 
@@ -138,6 +155,7 @@ impl Copier {
         start: u64,
         mut fill: impl FnMut(u64, &mut [u8]) -> Result<usize, E>,
         to: Option<&OwnedFd>,
+        zeros: Zeros,
         hasher: &mut blake3::Hasher,
         failed: impl Fn(io::Error) -> E,
     ) -> Result<u64, E> {
@@ -150,7 +168,11 @@ impl Copier {
             let bytes = &self.buffer[..read];
             hasher.update(bytes);
             if let Some(to) = to {
-                write_all_at(to, bytes, offset).map_err(&failed)?;
+                match zeros {
+                    Zeros::Written => write_all_at(to, bytes, offset),
+                    Zeros::AsHoles => write_but_zeros(to, bytes, offset),
+                }
+                .map_err(&failed)?;
             }
             offset += read as u64;
         }
@@ -210,6 +232,27 @@ impl Copier {
             count -= now as u64;
         }
     }
+}
+
+/// Leaves the first `kept` bytes of a file of `size` bytes as they are, and makes a hole of the rest:
+/// what a killed attempt wrote there may be of another state of the source, and holes are not written.
+pub fn keep_start(file: &OwnedFd, kept: u64, size: u64) -> Result<(), Errno> {
+    rustix::fs::ftruncate(file, kept.min(size))?;
+    rustix::fs::ftruncate(file, size)
+}
+
+/// Writes bytes into a file that has nothing there yet, but for the blocks of the file system that would hold zeros only.
+fn write_but_zeros(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let to_boundary = BLOCK - usize::try_from(offset % BLOCK as u64).expect("less than a block");
+        let (block, rest) = bytes.split_at(to_boundary.min(bytes.len()));
+        if block.iter().any(|byte| *byte != 0) {
+            write_all_at(file, block, offset)?;
+        }
+        offset += block.len() as u64;
+        bytes = rest;
+    }
+    Ok(())
 }
 
 fn chunk(bytes: u64) -> usize {

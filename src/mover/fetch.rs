@@ -13,7 +13,7 @@ use blake3::hazmat::ChainingValue;
 
 use super::attributes::Attributes;
 use super::checkpoint::{self, Checkpoint};
-use super::content::Copier;
+use super::content::{Copier, Zeros};
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
 use super::fence::{DIRECTORY, Fence, is_reserved};
@@ -410,7 +410,12 @@ impl Fetch {
         });
         self.fence.check()?;
         let (staged, begun) = begin_staged(&self.workspace.root, to, path.as_bytes(), cut.size, earlier.as_ref())?;
-        let ranged = Ranged::Object { store: self.store.clone(), key: object.key.clone(), etag: Some(etag.clone()) };
+        let ranged = Ranged::Object {
+            store: self.store.clone(),
+            key: object.key.clone(),
+            etag: Some(etag.clone()),
+            zeros: object::zeros(&about),
+        };
         Ok(Some(Large { path: path.clone(), object: object.clone(), etag, about, cut, ranged, staged, begun }))
     }
 
@@ -444,7 +449,7 @@ impl Fetch {
                             let (size, digest, name) = packs.add(copier, path.as_bytes(), object.size, fill)?;
                             (size, digest, Some(name))
                         } else {
-                            let (size, digest) = self.stage(copier, &path, to.as_ref(), fill)?;
+                            let (size, digest) = self.stage(copier, &path, to.as_ref(), object::zeros(&about), fill)?;
                             (size, digest, None)
                         };
                         if size != object.size {
@@ -467,15 +472,16 @@ impl Fetch {
         copier: &mut Copier,
         path: &RelativePath,
         to: Option<&Dir>,
+        zeros: Zeros,
         fill: impl FnMut(u64, &mut [u8]) -> Result<usize, Error>,
     ) -> Result<(u64, Digest), Error> {
         let (path, name) = (path.as_bytes(), split(path.as_bytes()).1);
         let failed = |source| Error::access("write", Side::Workspace, path, source);
-        let Some(to) = to else { return copier.copy_stream(fill, None, failed) };
+        let Some(to) = to else { return copier.copy_stream(fill, None, zeros, failed) };
         self.fence.check()?;
         to.remove_tree(name)?;
         let file = to.create_file(name).at("create", Side::Workspace, path)?;
-        let copied = copier.copy_stream(fill, Some(&file), failed);
+        let copied = copier.copy_stream(fill, Some(&file), zeros, failed);
         if copied.is_err() {
             // A part of a file only takes room.
             let _ = to.remove_file(name);

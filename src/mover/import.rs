@@ -23,13 +23,14 @@ use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::io::Errno;
 
 use super::compare;
-use super::content::Copier;
+use super::content::{Copier, keep_start};
 use super::end::End;
 use super::entry::{Content, Entry};
 use super::error::{At, Error, Side};
 use super::fence::Fence;
 use super::journal::{Begun, Journal, Line, earlier};
 use super::manifest::{self, Reader};
+use super::object;
 use super::origin::{Opened, Origin, Place, Ranged};
 use super::outcome::Outcome;
 use super::pace::Throttle;
@@ -353,7 +354,11 @@ impl Feed<'_> {
         let is_it = facts.identity.1 == *ino
             && facts.size == size
             && chain.count() < (Cut { size, part_size: *part_size }).count();
-        Ok(is_it.then(|| (name.clone(), file, *part_size, chain.clone())))
+        if !is_it {
+            return Ok(None);
+        }
+        keep_start(&file, chain.count() * *part_size, size).at("write", Side::Target, path)?;
+        Ok(Some((name.clone(), file, *part_size, chain.clone())))
     }
 
     /// What is not in the manifest is somebody else's, unless its name says that a killed attempt of ours left it.
@@ -471,7 +476,7 @@ impl Writing<'_> {
         numbers: &AtomicU64,
     ) -> Result<Done, Error> {
         let path = entry.path.as_bytes();
-        let Content::File { size, digest, .. } = &entry.content else { unreachable!("only files are copied") };
+        let Content::File { size, digest, about, .. } = &entry.content else { unreachable!("only files are copied") };
         let mut opened = from.open(&entry)?;
         let name = self.fence.temporary(numbers.fetch_add(1, Ordering::Relaxed));
         let file = to.create_file(&name).at("create", Side::Target, path)?;
@@ -485,6 +490,7 @@ impl Writing<'_> {
             Opened::Object(_) | Opened::Packed(_) => copier.copy_stream(
                 |offset, buffer| opened.fill(path, offset, buffer, self.throttle),
                 Some(&file),
+                object::zeros(about),
                 |source| Error::access("write", Side::Target, path, source),
             )?,
         };

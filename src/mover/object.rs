@@ -7,11 +7,12 @@
 //! | directory | `PATH/.relocation-directory`, empty, `relocationtype: directory`; a directory that is only implied by a key has none |
 //! | further name of a hard-linked file | an object of its own |
 //!
-//! The metadata of an object that comes from a tree: `relocationmode` (octal), `relocationmtime` (seconds.nanoseconds), `relocationowner` (uid:gid), `relocationattributes` (see [`super::attributes`]).
+//! The metadata of an object that comes from a tree: `relocationmode` (octal), `relocationmtime` (seconds.nanoseconds), `relocationowner` (uid:gid), `relocationattributes` (see [`super::attributes`]), `relocationholes` (of a large file with holes).
 //! Every object we write says by `relocationby` which relocation wrote it. The names have no `-` and no `_`, because some service or proxy drops either.
 //! What a store said about an object (content type, metadata) goes with it from store to store, and waits in the manifest meanwhile.
 
 use super::attributes::Attributes;
+use super::content::Zeros;
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen, Stored};
 use super::fence::DIRECTORY;
 use super::owners::NOBODY_KNOWS;
@@ -23,6 +24,8 @@ const MODE: &str = "meta-relocationmode";
 const MTIME: &str = "meta-relocationmtime";
 const OWNER: &str = "meta-relocationowner";
 const ATTRIBUTES: &str = "meta-relocationattributes";
+/// The file had holes.
+const HOLES: &str = "meta-relocationholes";
 const TYPE: &str = "meta-relocationtype";
 const NAME: &str = "meta-relocationname";
 /// Which relocation wrote an object.
@@ -85,6 +88,19 @@ pub fn about(entry: &Entry, key: &Key, by: &str) -> About {
     }
     said.insert(BY.to_owned(), by.to_owned());
     said
+}
+
+/// Says of a large file that it has holes, so that it gets them again at a tree.
+pub fn mark_holes(about: &mut About, has_holes: bool) {
+    if has_holes {
+        about.insert(HOLES.to_owned(), "yes".to_owned());
+    }
+}
+
+/// What becomes of the zeros of an object at a tree.
+#[must_use]
+pub fn zeros(about: &About) -> Zeros {
+    if about.contains_key(HOLES) { Zeros::AsHoles } else { Zeros::Written }
 }
 
 /// Whether a key's spelling is the escaped form of a path.

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::content::{Copier, read_at};
+use super::content::{Copier, Zeros, read_at};
 use super::end::End;
 use super::entry::{Content, Entry, Seen};
 use super::error::{At, Error, Side};
 use super::manifest::{Header, Staging};
+use super::object;
 use super::pace::Throttle;
 use super::packs::{Packs, Unpacked};
 use super::store::fault::Fault;
@@ -90,6 +91,8 @@ pub enum Ranged {
         key: String,
         /// What it must still have.
         etag: Option<String>,
+        /// What becomes of its zeros at a tree.
+        zeros: Zeros,
     },
 }
 
@@ -187,7 +190,7 @@ impl Place {
 impl Place {
     /// Opens the file of an entry for reading in parts; nothing if it can be read from its start to its end only.
     pub fn open_ranged(&self, entry: &Entry) -> Result<Option<Ranged>, Error> {
-        let Content::File { seen, .. } = &entry.content else { unreachable!("only files are opened") };
+        let Content::File { seen, about, .. } = &entry.content else { unreachable!("only files are opened") };
         match self {
             Self::Dir(..) => match self.open(entry)? {
                 Opened::File { fd, facts, side } => Ok(Some(Ranged::File { fd, facts, side })),
@@ -199,13 +202,23 @@ impl Place {
                     Some(Seen::Object { etag }) => Some(etag.clone()),
                     Some(Seen::Inode { .. }) | None => None,
                 };
-                Ok(Some(Ranged::Object { store: store.clone(), key: encode(entry.path.as_bytes()).text, etag }))
+                let (key, zeros) = (encode(entry.path.as_bytes()).text, object::zeros(about));
+                Ok(Some(Ranged::Object { store: store.clone(), key, etag, zeros }))
             }
         }
     }
 }
 
 impl Ranged {
+    /// Whether it is a file that has holes.
+    #[must_use]
+    pub fn has_holes(&self) -> bool {
+        match self {
+            Self::File { facts, .. } => facts.allocated < facts.size,
+            Self::Object { .. } => false,
+        }
+    }
+
     /// Copies a part to the same place of `to`, if there is one to fill, which belongs to the side `written`, and hashes it. Returns where the part ended.
     pub fn copy(
         &self,
@@ -222,7 +235,7 @@ impl Ranged {
             Self::File { fd, facts, side } => copier
                 .copy_range(fd, facts, range, to, hasher, throttle)
                 .map_err(|failed| failed.into_error(*side, written, path)),
-            Self::Object { .. } => {
+            Self::Object { zeros, .. } => {
                 let mut reading = self.read_object(path, range.clone())?;
                 let fill = |_, buffer: &mut [u8]| {
                     let read = reading.fill(buffer).map_err(|fault| reading.failed(path, fault))?;
@@ -230,7 +243,7 @@ impl Ranged {
                     Ok(read)
                 };
                 let failed = |source| Error::access("write", written, path, source);
-                copier.copy_stream_from(range.start, fill, to, hasher, failed)
+                copier.copy_stream_from(range.start, fill, to, *zeros, hasher, failed)
             }
         }
     }
@@ -269,7 +282,7 @@ impl Ranged {
     }
 
     fn read_object(&self, path: &[u8], range: Range<u64>) -> Result<Reading, Error> {
-        let Self::Object { store, key, etag } = self else { unreachable!("only objects are read by requests") };
+        let Self::Object { store, key, etag, .. } = self else { unreachable!("only objects are read by requests") };
         match store.read_range(key, etag.as_deref(), range) {
             Err(Error::Store { fault: Fault::Missing, .. }) => Err(Copied::Source.differs(path, "is missing")),
             Err(Error::Store { fault: Fault::Changed, .. }) => Err(Copied::Source.differs(path, "has changed")),

@@ -14,7 +14,7 @@ use blake3::hazmat::ChainingValue;
 use bytes::Bytes;
 use object_store::PutMode;
 
-use super::content::Copier;
+use super::content::{Copier, Zeros};
 use super::entry::{Content, Digest, Entry, RelativePath};
 use super::error::Error;
 use super::import::Existing;
@@ -264,7 +264,9 @@ impl Feed<'_> {
             Some(_) | None => {
                 sender.journal.sync(announce(&entry, sender.journal)?)?;
                 sender.fence.check()?;
-                let id = sender.store.begin(&key.text, &object::about(&entry, &key, &sender.by))?;
+                let mut about = object::about(&entry, &key, &sender.by);
+                object::mark_holes(&mut about, ranged.has_holes());
+                let id = sender.store.begin(&key.text, &about)?;
                 let part_size = store_part(size);
                 sender.journal.add(&Line::Upload { upload: entry.path.clone(), id: id.clone(), part_size })?;
                 (id, part_size, Vec::new(), Chain::default())
@@ -487,7 +489,7 @@ pub fn difference(
         Ok(read)
     };
     let failed = |source| Error::access("read", store.side, path, source);
-    let (length, now) = copier.copy_stream(fill, None, failed)?;
+    let (length, now) = copier.copy_stream(fill, None, Zeros::Written, failed)?;
     Ok(match wanted {
         _ if (length, now) == (size, digest) => None,
         Kind::Link => Some("is a link to somewhere else"),

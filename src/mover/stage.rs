@@ -8,7 +8,7 @@ use blake3::hazmat::ChainingValue;
 
 use super::attributes::Attributes;
 use super::checkpoint::{self, Checkpoint};
-use super::content::{Copier, read_at};
+use super::content::{Copier, keep_start, read_at};
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
 use super::fence::Fence;
@@ -334,6 +334,8 @@ pub fn begin_staged(
         && let Facts { identity: (_, now), size: long, .. } = look(&file)?
         && (now, long) == (ino, size)
     {
+        let kept = chain.count() * earlier.map_or(0, |earlier| earlier.part_size);
+        keep_start(&file, kept, size).at("write", Side::Workspace, path)?;
         return Ok((Some(Staged { file, ino }), chain));
     }
     // The next file may get the same inode: what is known of this one ends before there is another.

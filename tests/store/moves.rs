@@ -1,7 +1,7 @@
 //! What arrives is what was there.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -221,11 +221,31 @@ fn a_limit_on_the_rate_is_kept() {
 }
 
 #[test]
-fn a_file_with_holes_keeps_its_size_in_a_bucket_and_its_times_in_a_tree() {
-    let work = Work::to_store("copy");
+fn a_large_file_keeps_its_size_in_a_bucket_and_has_its_holes_again_at_a_tree() {
+    let mut work = Work::to_store("copy");
     let path = work.source_folder().join("holes");
-    fs::File::create(&path).unwrap().set_len(7 << 20).unwrap();
+    let file = fs::File::create(&path).unwrap();
+    file.set_len(70 << 20).unwrap();
+    file.write_all_at(&noise(100_000, 3), 9_000_000).unwrap();
     work.move_all();
     work.assert_same_files();
-    assert_eq!(work.target_folder().join("holes").metadata().unwrap().size(), 7 << 20);
+    assert_eq!(work.target_folder().join("holes").metadata().unwrap().size(), 70 << 20);
+    let blocks = path.metadata().unwrap().blocks();
+    for staging in ["none", "copy"] {
+        for folder in ["workspace", "target"] {
+            let _ = fs::remove_dir_all(work.bench.path(folder));
+            fs::create_dir(work.bench.path(folder)).unwrap();
+        }
+        let back = Work {
+            source: "s3://target/some/prefix".to_owned(),
+            target: work.bench.path("target").to_str().unwrap().to_owned(),
+            staging,
+            ..work
+        };
+        back.move_all();
+        back.assert_same_files();
+        let came = back.target_folder().join("holes").metadata().unwrap();
+        assert!(came.blocks() <= blocks + 16, "{staging}: {} blocks of {blocks}", came.blocks());
+        work = back;
+    }
 }
