@@ -248,14 +248,12 @@ impl Ranged {
         }
     }
 
-    #[allow(clippy::missing_panics_doc)] // it cannot
-    /// Reads a part into memory. It is shorter than asked for if the file ends earlier.
-    pub fn read(&self, path: &[u8], range: Range<u64>, throttle: &Throttle) -> Result<Vec<u8>, Error> {
-        let length = usize::try_from(range.end - range.start).expect("a part fits into memory");
-        let mut buffer = vec![0; length];
+    /// Reads from `start` on into memory until that is full or the file ends, and says how many bytes there were.
+    pub fn read(&self, path: &[u8], start: u64, buffer: &mut [u8], throttle: &Throttle) -> Result<usize, Error> {
+        let length = buffer.len();
         let mut reading = match self {
             Self::File { .. } => None,
-            Self::Object { .. } => Some(self.read_object(path, range.clone())?),
+            Self::Object { .. } => Some(self.read_object(path, start..start + length as u64)?),
         };
         let mut filled = 0;
         while filled < length {
@@ -263,9 +261,7 @@ impl Ranged {
             let end = length.min(filled + STEP);
             let rest = &mut buffer[filled..end];
             let read = match (self, &mut reading) {
-                (Self::File { fd, side, .. }, _) => {
-                    read_at(fd, rest, range.start + filled as u64).at("read", *side, path)?
-                }
+                (Self::File { fd, side, .. }, _) => read_at(fd, rest, start + filled as u64).at("read", *side, path)?,
                 (Self::Object { .. }, Some(reading)) => {
                     reading.fill(rest).map_err(|fault| reading.failed(path, fault))?
                 }
@@ -277,8 +273,7 @@ impl Ranged {
             throttle.pass(read);
             filled += read;
         }
-        buffer.truncate(filled);
-        Ok(buffer)
+        Ok(filled)
     }
 
     fn read_object(&self, path: &[u8], range: Range<u64>) -> Result<Reading, Error> {

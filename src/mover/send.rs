@@ -325,15 +325,17 @@ impl Sender<'_> {
         let length = large.cut.length(number);
         // Before the memory is taken: whoever waits holds nothing.
         let _room = self.store.room(length);
-        let bytes = large.ranged.read(path, range.clone(), self.throttle)?;
-        if bytes.len() as u64 != length {
+        let mut buffer = self.store.buffer(usize::try_from(length).expect("a part fits into memory"));
+        if large.ranged.read(path, range.start, &mut buffer, self.throttle)? != buffer.len() {
             return Err(large.from.differs(path, "is shorter than the manifest says"));
         }
         let mut hasher = hasher_at(range.start);
-        hasher.update(&bytes);
+        hasher.update(&buffer);
         self.fence.check()?;
         let index = usize::try_from(number).expect("a store takes 10,000 parts");
-        let etag = self.store.put_part(&large.key.text, &large.id, index, Bytes::from(bytes))?;
+        let bytes = Bytes::from(buffer);
+        let etag = self.store.put_part(&large.key.text, &large.id, index, bytes.clone())?;
+        self.store.give_back(bytes);
         Ok(Done::Part { large, value: value(&hasher), etag })
     }
 

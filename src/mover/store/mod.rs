@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -53,6 +53,8 @@ struct Shared {
     opened: open::Opened,
     location: Location,
     budget: Arc<Semaphore>,
+    /// Memory of parts that were sent, for the next ones: an allocator would keep some for every thread that took and gave back any.
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Debug for Store {
@@ -105,7 +107,10 @@ impl Store {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|source| Error::access("start threads for", side, b".", source))?;
         let budget = Arc::new(Semaphore::new(usize::try_from(BUDGET >> 10).expect("a small number")));
-        Ok(Self { shared: Arc::new(Shared { runtime, opened, location: location.clone(), budget }), side })
+        Ok(Self {
+            shared: Arc::new(Shared { runtime, opened, location: location.clone(), budget, buffers: Mutex::default() }),
+            side,
+        })
     }
 
     /// Its address.
@@ -236,6 +241,25 @@ impl Store {
         // A part that is larger than the half takes the half, so that two are on their way.
         let units = u32::try_from((bytes >> 10).clamp(1, BUDGET >> 11)).expect("clamped");
         self.wait(self.shared.budget.clone().acquire_many_owned(units)).expect("the budget is never closed")
+    }
+
+    /// Memory for `length` bytes that will be sent. Whoever takes it has [`Store::room`].
+    #[must_use]
+    pub fn buffer(&self, length: usize) -> Vec<u8> {
+        let mut buffer = self.buffers().pop().unwrap_or_default();
+        buffer.resize(length, 0);
+        buffer
+    }
+
+    /// Takes back the memory of what was sent, unless somebody still reads it.
+    pub fn give_back(&self, sent: Bytes) {
+        if let Ok(buffer) = sent.try_into_mut() {
+            self.buffers().push(buffer.into());
+        }
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.shared.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends one part, counted from 0, and says what the store calls it.
