@@ -222,6 +222,7 @@ mod tests {
             mtime: (0, 0),
             uid: 0,
             gid: 0,
+            attributes: Attributes::default(),
             content: Content::Directory { is_implied },
         };
         assert_eq!(key(&directory(true)), None);
