@@ -132,7 +132,7 @@ endif
 demo: install build-plugin $(if $(findstring s3,$(EXAMPLE)),demo-s3) ## Move real data through six steps, stop at the fence, go on, compare
 	@PATH="$(abspath $(CARGO_TARGET_DIR))/release:$$PATH" demo/demo.sh
 
-test: ## Run every suite and count (first time about 40 minutes)
+test: ## Run every suite and count (first time less than an hour)
 	@.ci/suites
 
 # The model as in test-unit, with wider bounds.

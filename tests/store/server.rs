@@ -128,6 +128,12 @@ impl Server {
         between(&self.curl(&[], &format!("{bucket}?uploads=")).1, "<UploadId>", "</UploadId>")
     }
 
+    /// How many requests the server has answered, by its access log.
+    #[allow(dead_code)] // the benchmark counts them
+    pub fn all_requests(&self) -> usize {
+        fs::read_to_string(self.root.path().join("requests")).unwrap_or_default().lines().count()
+    }
+
     /// How many requests with this method the server has answered for a path that starts so.
     ///
     /// By its access log, which has operations instead of methods. What it says on standard output is written piece by piece,
