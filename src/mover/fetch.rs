@@ -24,7 +24,7 @@ use super::origin::Ranged;
 use super::owners::NOBODY_KNOWS;
 use super::pace::Pace;
 use super::packs::Packs;
-use super::parts::{Chain, Cut, FETCHED_PART, hasher_at, value};
+use super::parts::{Chain, Cut, FETCHED_PART, Parts, hasher_at, value};
 use super::pool;
 use super::progress::Progress;
 use super::quoted::Quoted;
@@ -280,7 +280,7 @@ impl Fetch {
             packs: self.packs.clone(),
             fetch: self,
             checkpoint: Checkpoint::read(&self.workspace.root, &self.header.uuid)?,
-            parts: None,
+            parts: Parts::default(),
             reused: Reused::default(),
         };
         let mut growing = None;
@@ -508,8 +508,8 @@ struct Feed<'a> {
     fetch: &'a Fetch,
     /// How far an earlier attempt had come inside a large object.
     checkpoint: Option<Checkpoint>,
-    /// The large object of which parts are still to be handed out, and the next one.
-    parts: Option<(Arc<Large>, u64)>,
+    /// The parts of a large object that are still to be handed out.
+    parts: Parts<Large>,
     things: Things,
     leftover: Leftover,
     staged: Option<Cursor>,
@@ -519,10 +519,7 @@ struct Feed<'a> {
 
 impl Feed<'_> {
     fn piece(&mut self) -> Result<Option<Piece>, Error> {
-        if let Some((large, number)) = self.parts.take() {
-            if number + 1 < large.cut.count() {
-                self.parts = Some((large.clone(), number + 1));
-            }
+        if let Some((large, number)) = self.parts.next_part() {
             return Ok(Some(Piece::Part { large, number }));
         }
         let Some(Thing { path, what }) = self.things.next() else { return Ok(None) };
@@ -536,7 +533,8 @@ impl Feed<'_> {
                         Some(large) => {
                             let number = large.begun.count();
                             self.reused.bytes += number * large.cut.part_size;
-                            self.parts = Some((Arc::new(large), number));
+                            let parts = number..large.cut.count();
+                            self.parts.begin(large, parts);
                             return self.piece();
                         }
                         None => Piece::Read { path, object, to },

@@ -34,7 +34,7 @@ use super::object;
 use super::origin::{Opened, Origin, Place, Ranged};
 use super::outcome::Outcome;
 use super::pace::Throttle;
-use super::parts::{Chain, Cut, FETCHED_PART, FILE_PART, hasher_at, value};
+use super::parts::{Chain, Cut, FETCHED_PART, FILE_PART, Parts, hasher_at, value};
 use super::progress::Progress;
 use super::settings::Settings;
 use super::store::Store;
@@ -114,7 +114,7 @@ pub fn run(ends: &Ends, workspace: &Path, settings: &Settings, console: &mut Con
         origin,
         numbers: &numbers,
         begun: begun_inodes(&journal),
-        parts: None,
+        parts: Parts::default(),
         leftovers: 0,
         resumed: 0,
     };
@@ -233,18 +233,15 @@ struct Feed<'a> {
     numbers: &'a AtomicU64,
     /// The inodes of files that an earlier attempt has begun.
     begun: HashSet<u64>,
-    /// The large file of which parts are still to be handed out, and the next one.
-    parts: Option<(Arc<Large>, u64)>,
+    /// The parts of a large file that are still to be handed out.
+    parts: Parts<Large>,
     leftovers: u64,
     resumed: u64,
 }
 
 impl Feed<'_> {
     fn piece(&mut self) -> Result<Option<Piece>, Error> {
-        if let Some((large, number)) = self.parts.take() {
-            if number + 1 < large.cut.count() {
-                self.parts = Some((large.clone(), number + 1));
-            }
+        if let Some((large, number)) = self.parts.next_part() {
             return Ok(Some(Piece::Part { large, number }));
         }
         let Some(pair) = self.join.next_pair()? else { return Ok(None) };
@@ -306,10 +303,9 @@ impl Feed<'_> {
         let ino = Facts::of(&file).at("look at", Side::Target, path)?.identity.1;
         let number = begun.count();
         self.resumed += number * part_size;
-        self.parts = Some((
-            Arc::new(Large { entry, cut: Cut { size, part_size }, from, ranged, to, name, file, ino, begun }),
-            number,
-        ));
+        let large = Large { entry, cut: Cut { size, part_size }, from, ranged, to, name, file, ino, begun };
+        let parts = number..large.cut.count();
+        self.parts.begin(large, parts);
         // What has been handed out for this path are its parts.
         Ok(Piece::Made)
     }

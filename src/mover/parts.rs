@@ -8,6 +8,7 @@
 //! **Invariant: a checkpoint means bytes on the disk, or parts that the store has taken.** Its line is written to the journal (see [`super::journal`]) after them.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use blake3::hazmat::{ChainingValue, HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,29 @@ impl Cut {
     pub fn length(self, number: u64) -> u64 {
         let Range { start, end } = self.range(number);
         end - start
+    }
+}
+
+/// Hands out the parts of one large file after the other.
+#[derive(Debug)]
+pub struct Parts<L>(Option<(Arc<L>, Range<u64>)>);
+
+impl<L> Default for Parts<L> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<L> Parts<L> {
+    /// Goes on with these parts of a file. Those of the last one have all been handed out.
+    pub fn begin(&mut self, large: L, parts: Range<u64>) {
+        self.0 = Some((Arc::new(large), parts));
+    }
+
+    /// The next part and its file.
+    pub fn next_part(&mut self) -> Option<(Arc<L>, u64)> {
+        let (large, parts) = self.0.as_mut()?;
+        parts.next().map(|number| (large.clone(), number))
     }
 }
 

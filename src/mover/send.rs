@@ -25,7 +25,7 @@ use super::object::{self, Kind};
 use super::origin::{Origin, Place, Ranged};
 use super::outcome::Outcome;
 use super::pace::Throttle;
-use super::parts::{Chain, Cut, hasher_at, store_part, value};
+use super::parts::{Chain, Cut, Parts, hasher_at, store_part, value};
 use super::progress::Progress;
 use super::settings::Settings;
 use super::store::fault::Fault;
@@ -133,7 +133,7 @@ impl Send<'_> {
             origin: self.origin,
             there: &there,
             alive: &alive,
-            parts: None,
+            parts: Parts::default(),
             resumed: 0,
         };
         let mut counts = Counts::default();
@@ -214,17 +214,14 @@ struct Feed<'a> {
     there: &'a There,
     /// The uploads of earlier attempts that can be gone on with.
     alive: &'a BTreeSet<String>,
-    /// The large file of which parts are still to be handed out, and the next one.
-    parts: Option<(Arc<Large>, u64)>,
+    /// The parts of a large file that are still to be handed out.
+    parts: Parts<Large>,
     resumed: u64,
 }
 
 impl Feed<'_> {
     fn piece(&mut self) -> Result<Option<Piece>, Error> {
-        if let Some((large, number)) = self.parts.take() {
-            if number + 1 < large.cut.count() {
-                self.parts = Some((large.clone(), number + 1));
-            }
+        if let Some((large, number)) = self.parts.next_part() {
             return Ok(Some(Piece::Part { large, number }));
         }
         let Some(entry) = self.reader.next_entry()? else { return Ok(None) };
@@ -275,7 +272,8 @@ impl Feed<'_> {
         let number = begun.count();
         self.resumed += number * part_size;
         let large = Large { entry, cut: Cut { size, part_size }, key, from, ranged, id, begun, etags };
-        self.parts = Some((Arc::new(large), number));
+        let parts = number..large.cut.count();
+        self.parts.begin(large, parts);
         // What is handed out for this path are its parts.
         Ok(Piece::Nothing)
     }

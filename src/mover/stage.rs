@@ -15,7 +15,7 @@ use super::fence::Fence;
 use super::manifest::{self, Header, Leftover, Reader, Totals, Writer};
 use super::pace::Pace;
 use super::packs::Packs;
-use super::parts::{Chain, Cut, FILE_PART, hasher_at, value};
+use super::parts::{Chain, Cut, FILE_PART, Parts, hasher_at, value};
 use super::progress::Progress;
 use super::scan::{check, walk_source};
 use super::store::About;
@@ -115,7 +115,7 @@ impl Stage {
             seen: HashMap::new(),
             stage: self,
             checkpoint: Checkpoint::read(&self.workspace.root, &self.header.uuid)?,
-            parts: None,
+            parts: Parts::default(),
             reused: Reused::default(),
         };
         let mut sink = Sink {
@@ -407,8 +407,8 @@ struct Feed<'a> {
     stage: &'a Stage,
     /// How far an earlier attempt had come inside a large file.
     checkpoint: Option<Checkpoint>,
-    /// The large file of which parts are still to be handed out, and the next one.
-    parts: Option<(Arc<Large>, u64)>,
+    /// The parts of a large file that are still to be handed out.
+    parts: Parts<Large>,
     walk: Walk,
     leftover: Leftover,
     staged: Option<Cursor>,
@@ -421,10 +421,7 @@ struct Feed<'a> {
 
 impl Feed<'_> {
     fn piece(&mut self) -> Result<Option<Piece>, Error> {
-        if let Some((large, number)) = self.parts.take() {
-            if number + 1 < large.cut.count() {
-                self.parts = Some((large.clone(), number + 1));
-            }
+        if let Some((large, number)) = self.parts.next_part() {
             return Ok(Some(Piece::Part { large, number }));
         }
         let Some(found) = self.walk.next_found()? else { return Ok(None) };
@@ -474,7 +471,8 @@ impl Feed<'_> {
         }
         let number = large.begun.count();
         self.reused.bytes += number * large.cut.part_size;
-        self.parts = Some((Arc::new(large), number));
+        let parts = number..large.cut.count();
+        self.parts.begin(large, parts);
         self.piece()
     }
 
