@@ -28,6 +28,8 @@ mod notifies;
 mod owners;
 #[path = "mover/parts.rs"]
 mod parts;
+#[path = "mover/records.rs"]
+mod records;
 #[path = "mover/refusals.rs"]
 mod refusals;
 #[path = "mover/scale.rs"]

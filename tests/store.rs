@@ -21,6 +21,8 @@ mod nasty;
 mod network;
 #[path = "store/proxy.rs"]
 mod proxy;
+#[path = "store/records.rs"]
+mod records;
 #[path = "store/refusals.rs"]
 mod refusals;
 #[path = "store/sealed.rs"]

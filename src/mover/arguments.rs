@@ -57,9 +57,9 @@ pub enum Step {
         /// What to move. It is only read.
         #[arg(long, value_name = "END", value_parser = end())]
         source: End,
-        /// Whether the workspace gets a copy; with none, the later steps need --source too and read the source a second time.
-        #[arg(long, value_enum, default_value_t = Staging::Copy, value_name = "HOW")]
-        staging: Staging,
+        /// Whether the workspace gets a copy; with none, the later steps need --source too and read the source a second time. Default: copy where there is a workspace.
+        #[arg(long, value_enum, value_name = "HOW")]
+        staging: Option<Staging>,
         /// Seal what rests in the workspace, so that only the age identity of this recipient opens it; may be repeated. Later steps need --identity-file. Empty = none.
         #[arg(long, value_name = "AGE1…", value_parser = parse_recipient)]
         recipient: Vec<String>,
@@ -75,6 +75,9 @@ pub enum Step {
         /// Succeed when there is nothing to move; otherwise an empty source is a failure.
         #[arg(long)]
         allow_empty: bool,
+        /// Where the data go.
+        #[command(flatten)]
+        target: KeeperArgument,
         /// Where the workspace is.
         #[command(flatten)]
         workspace: WorkspaceArgument,
@@ -96,6 +99,9 @@ pub enum Step {
         /// Where the data come from.
         #[command(flatten)]
         source: SourceArgument,
+        /// Where the data go.
+        #[command(flatten)]
+        target: KeeperArgument,
         /// Where the workspace is.
         #[command(flatten)]
         workspace: WorkspaceArgument,
@@ -132,6 +138,9 @@ pub enum Step {
         /// Receiver, http:// or https://; empty = none.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
+        /// Where the data went.
+        #[command(flatten)]
+        target: KeeperArgument,
         /// Where the workspace is.
         #[command(flatten)]
         workspace: WorkspaceArgument,
@@ -174,7 +183,7 @@ pub struct ExistingArgument {
 /// Where the workspace is.
 #[derive(Debug, Args)]
 pub struct WorkspaceArgument {
-    /// The relocation's workspace; default `RELOCATION_WORKSPACE`, else /relocation.
+    /// The relocation's workspace; default `RELOCATION_WORKSPACE`. Without one, the target keeps the manifest and the journal.
     #[arg(long, value_name = "PATH")]
     pub workspace: Option<PathBuf>,
 }
@@ -185,6 +194,14 @@ pub struct TargetArgument {
     /// Where to move to.
     #[arg(long, value_name = "END", value_parser = end())]
     pub target: End,
+}
+
+/// Who keeps the records where there is no workspace, for steps that have nothing else to do there.
+#[derive(Debug, Args)]
+pub struct KeeperArgument {
+    /// The same as for import; needed where there is no workspace, because the target keeps the manifest and the journal then.
+    #[arg(long, value_name = "END", value_parser = end())]
+    pub target: Option<End>,
 }
 
 fn end() -> impl TypedValueParser<Value = End> {

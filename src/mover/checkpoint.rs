@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::{RelativePath, Seen};
 use super::error::{At, Error, Side};
 use super::parts::{Chain, Saved};
+use super::records;
 use super::tree::Dir;
 
 /// Its name in the workspace.
@@ -73,14 +74,15 @@ impl Checkpoint {
             rustix::fs::fsync(workspace)?;
             Ok::<_, std::io::Error>(())
         };
-        write().at("write", Side::Workspace, NAME)
+        write().at("write", Side::Workspace, NAME)?;
+        records::replaced(workspace, NAME)
     }
 }
 
 /// Removes the record, durably.
 pub fn clear(workspace: &Dir) -> Result<(), Error> {
     for name in [NAME, PARTIAL] {
-        workspace.remove_file(name).at("remove", Side::Workspace, name)?;
+        records::remove(workspace, name)?;
     }
     rustix::fs::fsync(workspace).at("remove", Side::Workspace, NAME)
 }

@@ -22,8 +22,9 @@ use super::journal::{self, Journal, Line, earlier};
 use super::manifest::Reader;
 use super::object;
 use super::outcome::Outcome;
+use super::records::{self, Site};
 use super::send::abort_uploads;
-use super::settings::Settings;
+use super::settings::{SUCCESS, Settings};
 use super::store::Store;
 use super::store::fence::StoreFence;
 use super::store::key::encode;
@@ -31,16 +32,18 @@ use super::tree::{Cursor, Dir, Kind, split};
 use super::walk::Walk;
 use super::workspace::{Stopped, Workspace};
 
-/// `RELOCATION_RESULT` of a relocation that has done what it was for.
-const SUCCESS: &str = "SUCCESS";
-
 /// Runs the step.
-pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
+pub fn run(target: &End, site: &Site, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
     // A plan has one `onEnd` for every ending.
     if settings.about.result == SUCCESS {
+        records::discard(site, settings)?;
         return Ok(Outcome::said("the relocation has succeeded, so what it wrote stays".to_owned()));
     }
-    let workspace = Workspace::unlock(workspace, settings)?;
+    let nothing = || Outcome::said(format!("this relocation has written nothing to {target}"));
+    let workspace = match Workspace::unlock(site, settings) {
+        Err(Error::NoRecords { .. }) => return Ok(nothing()),
+        other => other?,
+    };
     let mut lines = BTreeMap::new();
     let mut replaced = 0;
     let has_journal = journal::read_all(&workspace.root, settings.sequence(), &target.to_string(), |line| {
@@ -58,7 +61,8 @@ pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Co
         }
     })?;
     if !has_journal {
-        return Ok(Outcome::said(format!("this relocation has written nothing to {target}")));
+        records::discard(site, settings)?;
+        return Ok(nothing());
     }
     let removed = match target {
         End::Tree(path) => clean_tree(path, &workspace, &lines, settings)?,
@@ -66,7 +70,8 @@ pub fn run(target: &End, workspace: &Path, settings: &Settings, console: &mut Co
             clean_store(&Store::open(location, Side::Target)?, &workspace, &lines, settings, console)?
         }
     };
-    workspace.root.remove_file(journal::NAME).at("remove", Side::Workspace, journal::NAME)?;
+    records::remove(&workspace.root, journal::NAME)?;
+    records::discard(site, settings)?;
     let Removed { files, directories, leftovers, kept } = removed;
     Ok(Outcome {
         counts: BTreeMap::from([

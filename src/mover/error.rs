@@ -176,6 +176,21 @@ pub enum Error {
     /// No manifest, so the step before has not been here.
     #[error("there is no manifest.jsonl in the workspace; run `relocation-mover upload` with the same workspace first")]
     ManifestMissing,
+    /// No records at the target, so the step before has not been here.
+    #[error(
+        "there are no records of this relocation at {target}; run `relocation-mover upload` with the same --target first, or start over with a retry of the relocation"
+    )]
+    NoRecords {
+        /// Where they would be.
+        target: String,
+    },
+    /// Nowhere to work on the records of a store.
+    #[error(
+        "no directory can be made in {} to work on the records of the move ({}); mount an emptyDir there, name another place with TMPDIR, or give the plan a workspace",
+        std::env::temp_dir().display(),
+        cause(.0)
+    )]
+    Scratch(io::Error),
     /// The manifest cannot be trusted.
     #[error(
         "manifest.jsonl of the workspace is damaged at line {line}: {problem}; start over with a retry of the relocation"
@@ -273,6 +288,8 @@ impl Error {
             | Self::Problems { .. }
             | Self::Problem(_)
             | Self::ManifestMissing
+            | Self::NoRecords { .. }
+            | Self::Scratch(_)
             | Self::ManifestBroken { .. }
             | Self::StageDiffers { .. }
             | Self::Conflict { .. }
@@ -316,6 +333,8 @@ impl Error {
             | Self::Identity { .. }
             | Self::Changed { .. }
             | Self::ManifestMissing
+            | Self::NoRecords { .. }
+            | Self::Scratch(_)
             | Self::ManifestBroken { .. }
             | Self::StageDiffers { .. }
             | Self::Conflict { .. }

@@ -28,6 +28,7 @@ use super::parts::{Chain, Cut, FETCHED_PART, Parts, hasher_at, value};
 use super::pool;
 use super::progress::Progress;
 use super::quoted::Quoted;
+use super::records;
 use super::stage::{Reused, Staged, begin_staged, is_staged, prune, save, stage_directory, stage_link};
 use super::store::fault::Fault;
 use super::store::{About, Object, Store, key};
@@ -315,10 +316,10 @@ impl Fetch {
         let committed = self.commit(&mut pending, &mut writer).and_then(|()| self.checkpoint(&mut growing));
         read.and(committed)?;
         self.fence.check()?;
-        let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
+        let totals = writer.finish(manifest::NAME)?;
         prune(self.data.as_ref(), self.packs.as_ref(), &self.workspace)?;
         checkpoint::clear(&self.workspace.root)?;
-        self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
+        records::remove(&self.workspace.root, manifest::PREVIOUS)?;
         Ok((totals, feed.reused))
     }
 

@@ -14,7 +14,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,6 +35,7 @@ use super::outcome::Outcome;
 use super::pace::Throttle;
 use super::parts::{Chain, Cut, FETCHED_PART, FILE_PART, Parts, hasher_at, value};
 use super::progress::Progress;
+use super::records::Site;
 use super::settings::Settings;
 use super::store::Store;
 use super::tree::{Cursor, Dir, Facts, Kind, split};
@@ -88,8 +88,8 @@ pub struct Ends<'a> {
 }
 
 /// Runs the step.
-pub fn run(ends: &Ends, workspace: &Path, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
-    let workspace = Workspace::unlock(workspace, settings)?;
+pub fn run(ends: &Ends, site: &Site, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
+    let workspace = Workspace::unlock(site, settings)?;
     let totals = manifest::check(&workspace.root)?;
     let reader = Reader::open(&workspace.root)?;
     let origin = Origin::open(&reader.header, ends.source, &workspace)?;

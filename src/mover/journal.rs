@@ -33,6 +33,7 @@ use super::entry::{Digest, RelativePath};
 use super::error::{At, Error, Side};
 use super::lines::{Lines, Pen, Trouble};
 use super::parts::{Chain, Saved};
+use super::records;
 use super::seal::Unopened;
 use super::tree::Dir;
 
@@ -260,6 +261,7 @@ impl Learnt {
 /// The journal, open for adding.
 #[derive(Debug)]
 pub struct Journal {
+    records: Dir,
     out: Mutex<Out>,
     /// The same file, for waiting for the disk while others add lines.
     disk: File,
@@ -275,6 +277,14 @@ struct Out {
     is_syncing: bool,
     /// Why the disk did not take lines. It stays: asked once more, a kernel may say that all is well, without them.
     broken: Option<std::io::ErrorKind>,
+}
+
+impl Out {
+    /// Hands all lines to the kernel, and says how long the file is then.
+    fn hand_over(&mut self) -> std::io::Result<u64> {
+        self.file.flush()?;
+        Ok(self.file.get_ref().metadata()?.len())
+    }
 }
 
 /// A place in the journal.
@@ -305,19 +315,22 @@ impl Journal {
             at(file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)).map(drop)))?;
             file
         } else {
-            workspace.remove_file(NAME).at("replace", Side::Workspace, NAME)?;
+            records::remove(workspace, NAME)?;
             let file = File::from(workspace.create_file(NAME).at("create", Side::Workspace, NAME)?);
             let mut line = serde_json::to_vec(&header).expect("text always serialises");
             line.push(b'\n');
             let mut pen = Pen::new(file, workspace.seal.clone());
             at(pen.write_all(&line).and_then(|()| pen.flush()).and_then(|()| pen.get_ref().sync_data()))?;
             rustix::fs::fsync(workspace).at("write", Side::Workspace, NAME)?;
-            at(pen.get_ref().try_clone())?
+            let file = at(pen.get_ref().try_clone())?;
+            records::grown(workspace, NAME, &file, at(file.metadata())?.len())?;
+            file
         };
         let disk = file.try_clone().at("open", Side::Workspace, NAME)?;
         let out =
             Out { file: Pen::new(file, workspace.seal.clone()), added: 0, synced: 0, is_syncing: false, broken: None };
-        let journal = Self { out: Mutex::new(out), disk, has_synced: Condvar::new(), learnt };
+        let records = workspace.clone();
+        let journal = Self { records, out: Mutex::new(out), disk, has_synced: Condvar::new(), learnt };
         let mut last = None;
         for line in &carried {
             last = Some(journal.add(line)?);
@@ -352,9 +365,10 @@ impl Journal {
         Ok(Place(out.added))
     }
 
-    /// Hands all lines to the kernel, so that they survive this process.
+    /// Hands all lines to the kernel, so that they survive this process; and to the store, if that keeps them.
     pub fn flush(&self) -> Result<(), Error> {
-        self.lock().file.flush().at("write", Side::Workspace, NAME)
+        let length = self.lock().hand_over().at("write", Side::Workspace, NAME)?;
+        records::grown(&self.records, NAME, &self.disk, length)
     }
 
     /// Returns when the line at `place`, and all before it, are on the disk. Lines of others go along: whoever comes while one waits for the disk waits for the next time, together.
@@ -370,18 +384,22 @@ impl Journal {
             return Err(std::io::Error::from(broken)).at("write", Side::Workspace, NAME);
         }
         out.is_syncing = true;
-        let (flushed, added) = (out.file.flush(), out.added);
+        let (flushed, added) = (out.hand_over(), out.added);
         drop(out);
-        let synced = flushed.and_then(|()| self.disk.sync_data());
+        let synced = flushed.and_then(|length| self.disk.sync_data().map(|()| length));
+        let broken = synced.as_ref().err().map(std::io::Error::kind);
+        let synced = synced
+            .at("write", Side::Workspace, NAME)
+            .and_then(|length| records::grown(&self.records, NAME, &self.disk, length));
         let mut out = self.lock();
         out.is_syncing = false;
-        match &synced {
-            Ok(()) => out.synced = added,
-            Err(error) => out.broken = Some(error.kind()),
+        out.broken = broken;
+        if synced.is_ok() {
+            out.synced = added;
         }
         drop(out);
         self.has_synced.notify_all();
-        synced.at("write", Side::Workspace, NAME)
+        synced
     }
 
     fn lock(&self) -> MutexGuard<'_, Out> {

@@ -36,6 +36,7 @@ use super::entry::{Bytes, Content, Digest, Entry};
 use super::error::{At, Error, Side};
 use super::filter::Filter;
 use super::lines::{self, Pen, Trouble};
+use super::records;
 use super::seal::Unopened;
 use super::tree::{Dir, Facts};
 
@@ -197,6 +198,7 @@ impl Adder {
 #[derive(Debug)]
 pub struct Writer {
     workspace: Dir,
+    name: Vec<u8>,
     out: Pen,
     adder: Adder,
 }
@@ -204,10 +206,10 @@ pub struct Writer {
 impl Writer {
     /// Starts a new one.
     pub fn create(workspace: &Dir, name: &[u8], header: &Header) -> Result<Self, Error> {
-        workspace.remove_file(name).at("replace", Side::Workspace, name)?;
+        records::remove(workspace, name)?;
         let file = workspace.create_file(name).at("create", Side::Workspace, name)?;
         let out = Pen::new(file.into(), workspace.seal.clone());
-        let mut writer = Self { workspace: workspace.clone(), out, adder: Adder::default() };
+        let mut writer = Self { workspace: workspace.clone(), name: name.to_owned(), out, adder: Adder::default() };
         writer.line(header)?;
         Ok(writer)
     }
@@ -227,22 +229,25 @@ impl Writer {
         self.line(entry)
     }
 
-    /// Hands all lines to the kernel, so that they survive this process.
+    /// Hands all lines to the kernel, so that they survive this process; and to the store, if that keeps them.
     pub fn flush(&mut self) -> Result<(), Error> {
-        self.out.flush().at("write", Side::Workspace, PARTIAL)
+        self.out.flush().at("write", Side::Workspace, PARTIAL)?;
+        let file = self.out.get_ref();
+        let length = Facts::of(file).at("write", Side::Workspace, PARTIAL)?.size;
+        records::grown(&self.workspace, &self.name, file, length)
     }
 
     /// Writes the last line and puts the file under the manifest's name, durably.
-    pub fn finish(mut self, from: &[u8], to: &[u8]) -> Result<Totals, Error> {
+    pub fn finish(mut self, to: &[u8]) -> Result<Totals, Error> {
         let end = End { end: self.adder.totals() };
         self.line(&end)?;
-        self.flush()?;
+        self.out.flush().at("write", Side::Workspace, PARTIAL)?;
         let file = self.out.get_ref();
         // Gives back what was reserved and not needed.
-        let length = Facts::of(file).at("write", Side::Workspace, from)?.size;
-        rustix::fs::ftruncate(file, length).at("write", Side::Workspace, from)?;
-        rustix::fs::fsync(file).at("write", Side::Workspace, from)?;
-        rustix::fs::renameat(&self.workspace, from, &self.workspace, to).at("rename", Side::Workspace, from)?;
+        let length = Facts::of(file).at("write", Side::Workspace, to)?.size;
+        rustix::fs::ftruncate(file, length).at("write", Side::Workspace, to)?;
+        rustix::fs::fsync(file).at("write", Side::Workspace, to)?;
+        records::rename(&self.workspace, &self.name, to)?;
         rustix::fs::fsync(&self.workspace).at("write", Side::Workspace, to)?;
         Ok(end.end)
     }

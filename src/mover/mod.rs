@@ -1,6 +1,6 @@
 //! The porter: the built-in programs that a relocation's steps run to move files between volumes and object stores.
 //!
-//! One subcommand for each step, tied together by the workspace (see [`workspace`]) and the manifest in it (see [`manifest`]):
+//! One subcommand for each step, tied together by the workspace (see [`workspace`]; without one, by [`records`] at the target) and the manifest in it (see [`manifest`]):
 //!
 //! | step | subcommand | reads | writes |
 //! |---|---|---|---|
@@ -9,7 +9,7 @@
 //! | `VALIDATING` | [`validate`] | workspace, or source | nothing |
 //! | `IMPORTING` | [`import`] | workspace, or source; target | target, journal |
 //! | `POSTPROCESSING` | [`postprocess`] | target, manifest | modes, times and owners at the target |
-//! | `NOTIFYING` | [`notify`] | manifest | an HTTP POST |
+//! | `NOTIFYING` | [`notify`] | manifest | an HTTP POST; removes records at the target |
 //! | `onEnd` | [`cleanup`] | journal, target | removes what it wrote |
 //! | any | `rehearse` | nothing | nothing |
 //! | any | `step` | is the subcommand of the step that it runs in (see [`any_step`]) |
@@ -39,20 +39,22 @@
 use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::error::ContextKind;
 
-use self::arguments::{ExistingArgument, SourceArgument, Step, TargetArgument, WorkspaceArgument};
+use self::arguments::{ExistingArgument, KeeperArgument, SourceArgument, Step, TargetArgument, WorkspaceArgument};
+use self::end::End;
 use self::error::{Disposition, Error};
 use self::filter::Filter;
 use self::import::Ends;
 use self::manifest::Packing;
 use self::outcome::{Outcome, Verdict};
 use self::pace::{Pace, Throttle};
+use self::records::Site;
 use self::seal::Secret;
 use self::settings::Settings;
 use self::upload::{Empty, Wanted};
@@ -94,6 +96,7 @@ pub mod probe;
 pub mod progress;
 pub mod quoted;
 pub mod recorded;
+pub mod records;
 pub mod scan;
 pub mod seal;
 pub mod send;
@@ -162,24 +165,34 @@ fn sentence_about(wrong: &clap::Error) -> String {
 }
 
 fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
-    let at = |argument: &WorkspaceArgument| -> PathBuf {
-        argument.workspace.clone().unwrap_or_else(|| settings.workspace.clone())
+    let site = |argument: &WorkspaceArgument, target: Option<&End>| {
+        Site::choose(argument.workspace.clone().or_else(|| settings.workspace.clone()), target)
     };
     match step {
-        Step::Upload { source, staging, recipient, compress, include, exclude, allow_empty, workspace } => {
+        Step::Upload {
+            source,
+            staging,
+            recipient,
+            compress,
+            include,
+            exclude,
+            allow_empty,
+            target: KeeperArgument { target },
+            workspace,
+        } => {
             let empty = if *allow_empty { Empty::Allow } else { Empty::Refuse };
             let given = |patterns: &[String]| patterns.iter().filter(|pattern| !pattern.is_empty()).cloned().collect();
             let filter = Filter { include: given(include), exclude: given(exclude) };
             let recipients = given(recipient);
             let packing = (*compress || !recipients.is_empty()).then_some(Packing { recipients });
             let wanted = Wanted { empty, staging: *staging, packing, filter };
-            upload::run(source, &at(workspace), wanted, settings, console)
+            upload::run(source, &site(workspace, target.as_ref())?, wanted, settings, console)
         }
         Step::Preprocess { target: TargetArgument { target }, existing: ExistingArgument { existing }, workspace } => {
-            preprocess::run(target, *existing, &at(workspace), settings, console)
+            preprocess::run(target, *existing, &site(workspace, Some(target))?, settings, console)
         }
-        Step::Validate { source: SourceArgument { source }, workspace } => {
-            validate::run(source.as_ref(), &at(workspace), settings, console)
+        Step::Validate { source: SourceArgument { source }, target: KeeperArgument { target }, workspace } => {
+            validate::run(source.as_ref(), &site(workspace, target.as_ref())?, settings, console)
         }
         Step::Import {
             source: SourceArgument { source },
@@ -188,14 +201,18 @@ fn run_step(step: &Step, settings: &Settings, console: &mut Console) -> Result<O
             workspace,
         } => {
             let ends = Ends { source: source.as_ref(), target, existing: *existing };
-            import::run(&ends, &at(workspace), settings, console)
+            import::run(&ends, &site(workspace, Some(target))?, settings, console)
         }
         Step::Postprocess { target: TargetArgument { target }, owners, workspace } => {
-            postprocess::run(target, *owners, &at(workspace), settings, console)
+            postprocess::run(target, *owners, &site(workspace, Some(target))?, settings, console)
         }
-        Step::Notify { url, workspace } => notify::run(url.as_deref(), &at(workspace), settings),
+        Step::Notify { url, target: KeeperArgument { target }, workspace } => {
+            // Somebody can be told without either.
+            let site = site(workspace, target.as_ref()).ok();
+            notify::run(url.as_deref(), site.as_ref(), settings)
+        }
         Step::Cleanup { target: TargetArgument { target }, workspace } => {
-            cleanup::run(target, &at(workspace), settings, console)
+            cleanup::run(target, &site(workspace, Some(target))?, settings, console)
         }
         // Written before an option that all steps have, it is not taken for the first word.
         Step::Step { .. } => {

@@ -5,7 +5,6 @@
 //! The URL may hold credentials, so nothing but its host is ever shown.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,23 +13,31 @@ use super::clock;
 use super::error::Error;
 use super::manifest;
 use super::outcome::Outcome;
-use super::settings::{About, Settings};
-use super::workspace::Stopped;
-use super::workspace::Workspace;
+use super::records::{self, Site};
+use super::settings::{About, SUCCESS, Settings};
+use super::workspace::{Stopped, Workspace};
 
 /// Time for the whole exchange. The task's own timeout is an hour; a receiver that takes longer than this is down.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the step. An empty URL is none.
-pub fn run(url: Option<&str>, workspace: &Path, settings: &Settings) -> Result<Outcome, Stopped> {
+pub fn run(url: Option<&str>, site: Option<&Site>, settings: &Settings) -> Result<Outcome, Stopped> {
     let Some(url) = url.filter(|url| !url.is_empty()) else {
+        discard(site, settings)?;
         return Ok(Outcome::said("no URL is given, so nobody is told".to_owned()));
     };
     let receiver = receiver(url)?;
-    let event = event(&settings.about, &settings.items, totals(workspace, settings), &clock::timestamp());
+    let event = event(&settings.about, &settings.items, totals(site, settings), &clock::timestamp());
     send(url, &receiver, &event.to_string())?;
+    discard(site, settings)?;
     let message = format!("{receiver} took the event {}", event["id"]);
     Ok(Outcome { counts: BTreeMap::from([("events", 1)]), ..Outcome::said(message) })
+}
+
+/// Removes records that are at the target, when the data have arrived: the step NOTIFYING is after all that needs them. After a failure a recover does.
+fn discard(site: Option<&Site>, settings: &Settings) -> Result<(), Error> {
+    let has_arrived = settings.about.result.is_empty() || settings.about.result == SUCCESS;
+    site.filter(|_| has_arrived).map_or(Ok(()), |site| records::discard(site, settings))
 }
 
 /// Host and port of a URL, and that it is one we can use.
@@ -50,8 +57,8 @@ fn receiver(url: &str) -> Result<String, Error> {
 }
 
 /// What was moved, when the workspace still knows it; an `onEnd` Job may come before any manifest.
-fn totals(workspace: &Path, settings: &Settings) -> Option<Value> {
-    let workspace = Workspace::unlock(workspace, settings).ok()?;
+fn totals(site: Option<&Site>, settings: &Settings) -> Option<Value> {
+    let workspace = Workspace::unlock(site?, settings).ok()?;
     let totals = manifest::read_totals(&workspace.root).ok()?;
     serde_json::to_value(totals).ok()
 }

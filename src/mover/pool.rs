@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 /// Most pieces in a batch.
 const BATCH: usize = 64;
 /// Weight (bytes to move) after which a batch is handed over earlier.
-const HEAVY: u64 = 8 << 20;
+pub const HEAVY: u64 = 8 << 20;
 /// How many batches may be in flight or waiting for an earlier one.
 const WINDOW: u64 = 64;
 

@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
@@ -26,6 +25,7 @@ use super::outcome::Outcome;
 use super::owners::{Owned, Owners};
 use super::progress::Progress;
 use super::quoted::Quoted;
+use super::records::Site;
 use super::settings::Settings;
 use super::store::Store;
 use super::tree::{Cursor, Dir, Facts, Time, split};
@@ -42,11 +42,11 @@ const SPECIAL: u32 = 0o6000;
 pub fn run(
     target: &End,
     owners: Owners,
-    workspace: &Path,
+    site: &Site,
     settings: &Settings,
     console: &mut Console,
 ) -> Result<Outcome, Stopped> {
-    let workspace = Workspace::unlock(workspace, settings)?;
+    let workspace = Workspace::unlock(site, settings)?;
     let totals = manifest::check(&workspace.root)?;
     let target = match target {
         End::Tree(path) => Dir::open_root(path, Side::Target)?,

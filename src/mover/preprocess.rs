@@ -5,7 +5,6 @@
 //! Every problem is a sentence of its own in `reports/preprocess-problems.txt`; any makes the step fail for good, because only a person can remove it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 
 use super::compare;
 use super::end::End;
@@ -19,6 +18,7 @@ use super::outcome::Outcome;
 use super::probe::Probe;
 use super::progress::Progress;
 use super::quoted::Quoted;
+use super::records::Site;
 use super::settings::Settings;
 use super::store::Store;
 use super::tree::{Cursor, Dir, Kind, split};
@@ -38,11 +38,11 @@ pub const CANNOT: &str = "the target cannot take the data as they are";
 pub fn run(
     target: &End,
     existing: Existing,
-    workspace: &Path,
+    site: &Site,
     settings: &Settings,
     console: &mut Console,
 ) -> Result<Outcome, Stopped> {
-    let workspace = Workspace::unlock(workspace, settings)?;
+    let workspace = Workspace::unlock(site, settings)?;
     let totals = manifest::check(&workspace.root)?;
     let header = Reader::open(&workspace.root)?.header;
     let journal = Known::read(&workspace, settings, &target.to_string())?;
@@ -377,7 +377,7 @@ mod tests {
                 })
                 .unwrap();
         }
-        writer.finish(manifest::PARTIAL, manifest::NAME).unwrap();
+        writer.finish(manifest::NAME).unwrap();
         let mut problems = Problems::new(&workspace, "reports/test.txt");
         find_collisions(&workspace, &mut problems).unwrap();
         assert_eq!(problems.count, 2);

@@ -7,14 +7,14 @@ use super::error::Error;
 use super::pace::Pace;
 use super::seal::Secret;
 
-/// Where the workspace is when nobody says otherwise.
-pub const WORKSPACE: &str = "/relocation";
+/// `RELOCATION_RESULT` of a relocation that has done what it was for.
+pub const SUCCESS: &str = "SUCCESS";
 
 /// The environment of a step, and how fast it may go.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `RELOCATION_WORKSPACE`, else [`WORKSPACE`].
-    pub workspace: PathBuf,
+    /// `RELOCATION_WORKSPACE`; nothing where the plan has none.
+    pub workspace: Option<PathBuf>,
     /// `RELOCATION_ITEMS`: names at the top level of the source; empty = everything.
     pub items: Vec<String>,
     /// Which launch this is; `None` when run by hand.
@@ -92,7 +92,7 @@ impl Settings {
         };
         let sequence = if about.origin.is_empty() { &about.uuid } else { &about.origin };
         Ok(Self {
-            workspace: set("RELOCATION_WORKSPACE").map_or_else(|| WORKSPACE.into(), Into::into),
+            workspace: set("RELOCATION_WORKSPACE").map(Into::into),
             items: parse_items(&text("RELOCATION_ITEMS"))?,
             launch: parse_token(&text("RELOCATION_FENCING_TOKEN"))?
                 .map(|token| Launch { token, sequence: sequence.clone() }),
@@ -143,10 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_means_everything_in_the_default_workspace_without_a_fence() {
+    fn nothing_set_means_everything_without_a_workspace_and_without_a_fence() {
         for environment in [&[][..], &[("RELOCATION_ITEMS", ""), ("RELOCATION_FENCING_TOKEN", "")]] {
             let settings = read(environment).unwrap();
-            assert_eq!(settings.workspace, PathBuf::from("/relocation"));
+            assert_eq!(settings.workspace, None);
             assert!(settings.items.is_empty());
             assert_eq!(settings.launch, None);
         }

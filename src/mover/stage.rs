@@ -17,6 +17,7 @@ use super::pace::Pace;
 use super::packs::Packs;
 use super::parts::{Chain, Cut, FILE_PART, Parts, hasher_at, value};
 use super::progress::Progress;
+use super::records;
 use super::scan::{check, walk_source};
 use super::store::About;
 use super::tree::{Cursor, Dir, Facts, Kind, Time, split};
@@ -143,10 +144,10 @@ impl Stage {
         copied.and(committed)?;
         let reused = feed.reused;
         self.fence.check()?;
-        let totals = writer.finish(manifest::PARTIAL, manifest::NAME)?;
+        let totals = writer.finish(manifest::NAME)?;
         prune(self.data.as_ref(), self.packs.as_ref(), &self.workspace)?;
         checkpoint::clear(&self.workspace.root)?;
-        self.workspace.root.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
+        records::remove(&self.workspace.root, manifest::PREVIOUS)?;
         Ok((totals, reused))
     }
 

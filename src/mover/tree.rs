@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::error::{At, Error, Side};
 use super::seal::Seal;
+use super::store::mirror::Mirror;
 
 /// Mode of what we create before its own mode is set: nobody else looks into data on their way.
 const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
@@ -30,6 +31,8 @@ pub struct Dir {
     pub side: Side,
     /// How lists in it are sealed; only at the workspace.
     pub seal: Option<Arc<Seal>>,
+    /// The store that keeps the files of this directory, where there is no workspace; only at its root.
+    pub mirror: Option<Arc<Mirror>>,
 }
 
 impl AsFd for Dir {
@@ -47,7 +50,7 @@ impl Dir {
             path: path.as_os_str().as_encoded_bytes().to_vec(),
             source: errno.into(),
         })?;
-        Ok(Self { fd: Arc::new(fd), side, seal: None })
+        Ok(Self { fd: Arc::new(fd), side, seal: None, mirror: None })
     }
 
     /// The same with lists that open by what opens those of `other`.
@@ -60,7 +63,7 @@ impl Dir {
     pub fn open_dir(&self, name: &[u8]) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(self, name, flags, Mode::empty())?;
-        Ok(Self { fd: Arc::new(fd), side: self.side, seal: self.seal.clone() })
+        Ok(Self { fd: Arc::new(fd), side: self.side, seal: self.seal.clone(), mirror: None })
     }
 
     /// Opens the regular file `name` for reading; anything else that has taken its place is `ESTALE`.

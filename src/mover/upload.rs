@@ -30,6 +30,7 @@ use super::outcome::Outcome;
 use super::packs::Packs;
 use super::progress::Progress;
 use super::quoted::Quoted;
+use super::records::{self, Site};
 use super::scan::{has_lost_and_found, scan};
 use super::settings::Settings;
 use super::stage::{Reused, Stage};
@@ -52,8 +53,8 @@ pub enum Empty {
 pub struct Wanted {
     /// Whether nothing is enough.
     pub empty: Empty,
-    /// Whether the workspace gets a copy.
-    pub staging: Staging,
+    /// Whether the workspace gets a copy; nothing = where there is one.
+    pub staging: Option<Staging>,
     /// Whether that is packed.
     pub packing: Option<Packing>,
     /// What is taken and left out.
@@ -63,24 +64,31 @@ pub struct Wanted {
 /// Runs the step.
 pub fn run(
     source: &End,
-    workspace: &Path,
+    site: &Site,
     wanted: Wanted,
     settings: &Settings,
     console: &mut Console,
 ) -> Result<Outcome, Stopped> {
-    let mut workspace = Workspace::open(workspace)?;
+    let staging = match (site, wanted.staging) {
+        (Site::Target(_), Some(Staging::Copy)) => {
+            return Err(Error::Staging("--staging=copy needs a workspace to copy into, and the plan has none").into());
+        }
+        (Site::Target(_), _) => Staging::None,
+        (Site::Workspace(_), wanted) => wanted.unwrap_or_default(),
+    };
+    let mut workspace = Workspace::create(site, settings)?;
     let recipients = wanted.packing.as_ref().map_or(&[][..], |packing| &packing.recipients);
-    if wanted.staging == Staging::None && wanted.packing.is_some() && recipients.is_empty() {
-        return Err(Error::Staging("--compress has nothing to compress with --staging=none").into());
+    if staging == Staging::None && wanted.packing.is_some() && recipients.is_empty() {
+        return Err(Error::Staging("--compress has nothing to compress where nothing is staged").into());
     }
     workspace.seal_to(recipients, settings)?;
     let fence = Fence::claim(&workspace.root, settings.launch.as_ref())?;
     if !recipients.is_empty() {
         // Those of attempts before there was a recipient are in the clear.
-        workspace.root.remove_tree(REPORTS)?;
+        records::remove_directory(&workspace.root, REPORTS)?;
     }
     let mut header = Header::new(settings.about.uuid.clone(), settings.items.clone(), wanted.empty == Empty::Allow);
-    header.staging = wanted.staging;
+    header.staging = staging;
     header.packing = wanted.packing;
     header.filter = wanted.filter;
     match source {
@@ -195,15 +203,14 @@ fn report(workspace: &Workspace, header: &Header, totals: &Totals, reused: Reuse
 
 /// Puts what earlier attempts finished into `manifest.jsonl.previous`, whatever moment they were killed at.
 fn gather_leftovers(workspace: &Dir, header: &Header) -> Result<(), Error> {
-    match rustix::fs::renameat(workspace, manifest::NAME, workspace, manifest::PREVIOUS) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-        Err(errno) => return Err(errno).at("rename", Side::Workspace, manifest::NAME),
+    if workspace.look(manifest::NAME).at("look at", Side::Workspace, manifest::NAME)?.is_some() {
+        records::rename(workspace, manifest::NAME, manifest::PREVIOUS)?;
     }
     let mut older = Leftover::open(workspace, manifest::PREVIOUS, header)?;
     let mut newer = Leftover::open(workspace, manifest::PARTIAL, header)?;
     if older.peek().is_none() {
         // What rests there may be in the clear, and now there is a recipient.
-        workspace.remove_file(manifest::PREVIOUS).at("remove", Side::Workspace, manifest::PREVIOUS)?;
+        records::remove(workspace, manifest::PREVIOUS)?;
     }
     if newer.peek().is_none() {
         return Ok(());
@@ -225,6 +232,6 @@ fn gather_leftovers(workspace: &Dir, header: &Header) -> Result<(), Error> {
             writer.append(&entry)?;
         }
     }
-    writer.finish(merged, manifest::PREVIOUS)?;
-    workspace.remove_file(manifest::PARTIAL).at("remove", Side::Workspace, manifest::PARTIAL)
+    writer.finish(manifest::PREVIOUS)?;
+    records::remove(workspace, manifest::PARTIAL)
 }

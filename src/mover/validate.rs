@@ -9,7 +9,6 @@
 //! (`import` checks every digest itself, so by hand nothing wrong gets past an `INVALID` either.)
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 
 use super::compare;
 use super::content::Copier;
@@ -20,6 +19,7 @@ use super::manifest::{Adder, Reader, Staging, Totals};
 use super::outcome::{Outcome, Verdict};
 use super::progress::Progress;
 use super::quoted::Quoted;
+use super::records::Site;
 use super::settings::Settings;
 use super::tree::{Cursor, split};
 use super::walk::{Found, Join, Pair};
@@ -27,13 +27,8 @@ use super::workspace::{Problems, Stopped, Workspace};
 use super::{Console, clock, manifest, pool, recorded};
 
 /// Runs the step. `source` is needed where nothing was staged.
-pub fn run(
-    source: Option<&End>,
-    workspace: &Path,
-    settings: &Settings,
-    console: &mut Console,
-) -> Result<Outcome, Stopped> {
-    let workspace = Workspace::unlock(workspace, settings)?;
+pub fn run(source: Option<&End>, site: &Site, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
+    let workspace = Workspace::unlock(site, settings)?;
     let mut problems = Problems::new(&workspace, "reports/validate-problems.txt");
     let mut judged = Judged::default();
     let broken = match judge(source, &workspace, &mut problems, &mut judged, settings, console) {

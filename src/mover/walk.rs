@@ -12,6 +12,7 @@ use super::entry::Entry;
 use super::error::{At, Error};
 use super::filter::{Filter, Taken};
 use super::manifest::Reader;
+use super::records;
 use super::tree::{Dir, Facts, Kind};
 
 /// One path of a tree.
@@ -59,9 +60,14 @@ struct Stop {
 }
 
 impl Walk {
-    /// Starts below `root`; the root itself belongs to the volume, not to the data, and is never reported.
+    /// Starts below `root`; the root itself belongs to the volume, not to the data, and is never reported, nor are records of relocations in it.
     pub fn new(root: Dir) -> Result<Self, Error> {
-        Ok(Self { frames: vec![Frame::new(root, b"")?], path: Vec::new(), filter: Filter::default() })
+        let mut top = Frame::new(root, b"")?;
+        let is_records = |stop: &Stop| stop.key.ends_with(b"/") && records::is_name(&stop.key);
+        let records: Vec<_> = top.stops.iter().filter(|stop| is_records(stop)).map(|stop| stop.key.clone()).collect();
+        top.stops
+            .retain(|stop| !records.iter().any(|key| *key == stop.key || key.strip_suffix(b"/") == Some(&stop.key)));
+        Ok(Self { frames: vec![top], path: Vec::new(), filter: Filter::default() })
     }
 
     /// Leaves out what the patterns say.

@@ -13,44 +13,106 @@
 //! What is staged belongs to the user who runs the step and can be read by nobody else, whatever its mode at the source;
 //! so all tasks of a relocation run as the same user (or as root). The mode is in the manifest.
 //!
+//! Where a plan has no workspace, the target keeps all of this but `data/`: see `records`.
+//!
 //! Where `upload` was given a recipient, all of these are sealed (see `seal` and `lines`).
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use tempfile::TempDir;
+
+use super::end::{End, Location};
 use super::error::{At, Error, Side};
 use super::lines::Pen;
-use super::manifest::Reader;
+use super::manifest::{self, Reader};
 use super::outcome::Artifact;
 use super::packs::Packs;
+use super::records::{self, Site};
 use super::seal::Seal;
 use super::settings::Settings;
+use super::store::mirror::Mirror;
 use super::tree::Dir;
+use super::{checkpoint, journal};
 
 /// The staged tree.
 pub const DATA: &[u8] = b"data";
 /// Reports of problems.
 pub const REPORTS: &[u8] = b"reports";
+/// What the next step or attempt goes on with.
+const KEPT: [&[u8]; 5] = [manifest::NAME, manifest::PARTIAL, manifest::PREVIOUS, checkpoint::NAME, journal::NAME];
 
-/// The opened workspace.
+/// The opened workspace, or the records at the target that take its place.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     /// Its root.
     pub root: Dir,
-    path: PathBuf,
+    /// Its path or address, as people write it.
+    shown: String,
+    /// What a store's records are worked on in; it goes with the last user.
+    _scratch: Option<Arc<TempDir>>,
+}
+
+/// What happens where the target has no records yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Create,
+    Refuse,
 }
 
 impl Workspace {
-    /// Opens it.
+    /// Opens a volume that is one.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Ok(Self { root: Dir::open_root(path, Side::Workspace)?, path: path.to_owned() })
+        Ok(Self { root: Dir::open_root(path, Side::Workspace)?, shown: path.display().to_string(), _scratch: None })
+    }
+
+    /// Opens it for `upload`, which begins the records where there are none.
+    pub fn create(site: &Site, settings: &Settings) -> Result<Self, Error> {
+        Self::open_at(site, settings, Missing::Create)
+    }
+
+    fn open_at(site: &Site, settings: &Settings, missing: Missing) -> Result<Self, Error> {
+        match site {
+            Site::Workspace(path) => Self::open(path),
+            Site::Target(target @ End::Tree(path)) => {
+                let name = records::name(settings.launch.as_ref());
+                let above = Dir::open_root(path, Side::Target)?;
+                if missing == Missing::Create {
+                    above.ensure_dir(name.as_bytes()).at("create", Side::Target, name.as_bytes())?;
+                    rustix::fs::fsync(&above).at("write", Side::Target, b".")?;
+                }
+                let mut root = match above.open_dir(name.as_bytes()) {
+                    Err(rustix::io::Errno::NOENT) => return Err(Error::NoRecords { target: target.to_string() }),
+                    other => other.at("open", Side::Target, name.as_bytes())?,
+                };
+                let shown = path.join(name).display().to_string();
+                root.side = Side::Workspace;
+                Ok(Self { root, shown, _scratch: None })
+            }
+            Site::Target(End::Store(location)) => Self::fetch(location, settings, missing),
+        }
+    }
+
+    /// Fetches the records of a store.
+    fn fetch(location: &Location, settings: &Settings, missing: Missing) -> Result<Self, Error> {
+        let launch = settings.launch.as_ref();
+        let mirror = Mirror::open(location, &records::name(launch), launch)?;
+        let scratch = tempfile::Builder::new().prefix("relocation-").tempdir().map_err(Error::Scratch)?;
+        let mut root = Dir::open_root(scratch.path(), Side::Workspace)?;
+        mirror.fetch(&root, &KEPT)?;
+        if missing == Missing::Refuse && mirror.is_empty() {
+            return Err(Error::NoRecords { target: location.to_string() });
+        }
+        let shown = mirror.address();
+        root.mirror = Some(Arc::new(mirror));
+        Ok(Self { root, shown, _scratch: Some(Arc::new(scratch)) })
     }
 
     /// Opens it for a step that comes after `upload`, with what opens it if it is sealed; what the step writes is sealed to the same recipients.
-    pub fn unlock(path: &Path, settings: &Settings) -> Result<Self, Error> {
-        let mut workspace = Self::open(path)?;
+    pub fn unlock(site: &Site, settings: &Settings) -> Result<Self, Error> {
+        let mut workspace = Self::open_at(site, settings, Missing::Refuse)?;
         workspace.root.seal = Some(Arc::new(Seal::new(&[], settings.secret.as_ref())?));
         let packing = match Reader::open(&workspace.root) {
             Ok(reader) => reader.header.packing,
@@ -109,7 +171,7 @@ impl Workspace {
     /// The path as the task's container sees it.
     #[must_use]
     pub fn shown(&self, path: &str) -> String {
-        self.path.join(path).to_string_lossy().into_owned()
+        format!("{}/{path}", self.shown.trim_end_matches('/'))
     }
 }
 
@@ -135,6 +197,9 @@ impl Problems {
         if let Ok(reports) = workspace.root.open_dir(REPORTS) {
             // An old report that cannot be removed is replaced or not named below.
             let _ = reports.remove_file(problems.name());
+        }
+        if let Some(mirror) = &workspace.root.mirror {
+            let _ = mirror.remove(report);
         }
         problems
     }
@@ -169,7 +234,11 @@ impl Problems {
 
     /// The report as an artifact, if there is one.
     pub fn artifact(&mut self) -> Option<Artifact> {
-        self.out.as_mut().and_then(|out| out.flush().ok())?;
+        let out = self.out.as_mut()?;
+        out.flush().ok()?;
+        if let Some(mirror) = &self.workspace.root.mirror {
+            mirror.replace(self.report, out.get_ref()).ok()?;
+        }
         self.workspace.artifact("problems", self.report).ok()
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Pod;
 use relocation_operator::api::{FailureReason, StatusValue, Step};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::bucket::{self, BYTES, OBJECTS, assert_nothing_half, fill, uploads, wait_until_it_has};
@@ -23,6 +23,33 @@ const AT_ONCE: usize = 2;
 
 #[tokio::test]
 async fn objects_that_have_arrived_are_not_sent_again_after_the_pod_was_deleted() {
+    delete_in_the_middle(|_| {}).await;
+}
+
+/// All that the pod had with it is gone then: what is known of it, the bucket knows.
+#[tokio::test]
+async fn objects_that_have_arrived_are_not_sent_again_where_the_target_keeps_the_records() {
+    delete_in_the_middle(|plan| {
+        plan["spec"].as_object_mut().expect("a spec").remove("workspace").expect("a workspace");
+        for step in plan["spec"]["steps"].as_array_mut().expect("steps") {
+            let pod = &mut step["tasks"][0]["template"]["spec"];
+            push(&mut pod["volumes"], json!({ "name": "scratch", "emptyDir": {} }));
+            let container = &mut pod["containers"][0];
+            push(&mut container["volumeMounts"], json!({ "name": "scratch", "mountPath": "/tmp" }));
+            let target = json!("--target=$(TARGET)");
+            if !container["args"].as_array().expect("arguments").contains(&target) {
+                push(&mut container["args"], target);
+            }
+        }
+    })
+    .await;
+}
+
+fn push(list: &mut Value, item: Value) {
+    list.as_array_mut().expect("a list").push(item);
+}
+
+async fn delete_in_the_middle(change: impl Fn(&mut Value)) {
     run(async |scenario| {
         let name = VOLUME_TO_S3.name();
         bucket::serve(scenario, VOLUME_TO_S3).await;
@@ -30,6 +57,7 @@ async fn objects_that_have_arrived_are_not_sent_again_after_the_pod_was_deleted(
         shell_with(scenario, "fill", &fill("/source"), &["source"]).await.expect("the source is filled");
         let mut plan = VOLUME_TO_S3.plan();
         task(&mut plan, "IMPORTING")["attempts"] = json!(1);
+        change(&mut plan);
         VOLUME_TO_S3.start_with(scenario, plan).await;
         import_slowly(scenario, name, bucket::SLOW).await;
 

@@ -18,6 +18,8 @@ pub struct Bench {
     pub root: TempDir,
     pub token: u64,
     pub keys: Option<Keys>,
+    /// Whether there is a workspace; otherwise the target keeps the records.
+    pub has_workspace: bool,
 }
 
 /// A recipient, and the file with its identity.
@@ -69,7 +71,7 @@ impl Bench {
     }
 
     fn at(root: TempDir) -> Self {
-        let bench = Self { root, token: 100, keys: None };
+        let bench = Self { root, token: 100, keys: None, has_workspace: true };
         for name in ["source", "workspace", "target"] {
             fs::create_dir(bench.path(name)).unwrap();
         }
@@ -101,15 +103,14 @@ impl Bench {
     pub fn command(&self, step: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_relocation-mover"));
         command.arg("--termination-log").arg(self.path("result")).arg(step);
-        command.arg("--workspace").arg(self.path("workspace"));
-        match step {
-            "upload" => {
-                command.arg("--source").arg(self.path("source"));
-            }
-            "preprocess" | "import" | "postprocess" => {
-                command.arg("--target").arg(self.path("target"));
-            }
-            _ => {}
+        if self.has_workspace {
+            command.arg("--workspace").arg(self.path("workspace"));
+        }
+        if step == "upload" || !self.has_workspace && matches!(step, "validate" | "import") {
+            command.arg("--source").arg(self.path("source"));
+        }
+        if !self.has_workspace || matches!(step, "preprocess" | "import" | "postprocess") {
+            command.arg("--target").arg(self.path("target"));
         }
         command.env_clear().env("RELOCATION_UUID", "11111111-2222-3333-4444-555555555555");
         command.env("RELOCATION_FENCING_TOKEN", self.token.to_string());
@@ -118,6 +119,13 @@ impl Bench {
             keys.give(&mut command, step);
         }
         command
+    }
+
+    /// The target keeps the records from now on.
+    pub fn without_workspace(mut self) -> Self {
+        fs::remove_dir(self.path("workspace")).unwrap();
+        self.has_workspace = false;
+        self
     }
 
     /// Everything in the workspace is sealed from now on.

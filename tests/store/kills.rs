@@ -29,11 +29,16 @@ fn add_files(work: &Work) {
 }
 
 fn check(mut work: Work) {
-    const STEPS: [&str; 5] = ["upload", "preprocess", "validate", "import", "postprocess"];
+    let has_workspace = work.bench.has_workspace;
+    let mut steps = vec!["upload", "preprocess", "validate", "import", "postprocess"];
+    if !has_workspace {
+        // Removes the records.
+        steps.push("notify");
+    }
     fill(&work);
     add_files(&work);
     let mut times = Vec::new();
-    for step in STEPS {
+    for step in &steps {
         let start = Instant::now();
         work.run_all(&[step]);
         times.push(start.elapsed());
@@ -41,8 +46,10 @@ fn check(mut work: Work) {
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
     for round in 0..rounds() {
         work.bench.token += 1;
-        fs::remove_dir_all(work.bench.path("workspace")).unwrap();
-        fs::create_dir(work.bench.path("workspace")).unwrap();
+        if has_workspace {
+            fs::remove_dir_all(work.bench.path("workspace")).unwrap();
+            fs::create_dir(work.bench.path("workspace")).unwrap();
+        }
         let target = work.target_folder();
         fs::remove_dir_all(&target).unwrap();
         if work.target.starts_with('/') {
@@ -51,7 +58,7 @@ fn check(mut work: Work) {
             // The bucket itself went.
             work.server.make_bucket("target");
         }
-        for (step, time) in STEPS.into_iter().zip(&times) {
+        for (step, time) in steps.iter().copied().zip(&times) {
             for _ in 0..=chance.below(3) {
                 let delay = chance.below(u64::try_from(time.as_micros()).unwrap());
                 run_and_kill(work.command(step), Duration::from_micros(delay));
@@ -97,9 +104,32 @@ fn killed_at_random_moments_a_bucket_arrives_in_a_bucket() {
 }
 
 #[test]
+fn killed_at_random_moments_a_tree_arrives_in_a_bucket_that_keeps_the_records() {
+    check(Work::to_store("none").without_workspace());
+}
+
+#[test]
+fn killed_at_random_moments_a_bucket_arrives_in_a_tree_that_keeps_the_records() {
+    check(Work::from_store("none").without_workspace());
+}
+
+#[test]
+fn killed_at_random_moments_a_sealed_bucket_arrives_in_a_bucket_that_keeps_the_records() {
+    check(Work::between_stores("none").without_workspace().sealed());
+}
+
+#[test]
 fn what_a_killed_import_had_sent_is_not_sent_again() {
-    let work = Work::to_store("none");
-    add_files(&work);
+    check_killed_import(&Work::to_store("none"));
+}
+
+#[test]
+fn what_a_killed_import_had_sent_is_not_sent_again_where_the_target_keeps_the_records() {
+    check_killed_import(&Work::to_store("none").without_workspace());
+}
+
+fn check_killed_import(work: &Work) {
+    add_files(work);
     work.run_all(&["upload"]);
     let mut command = work.command("import");
     // Slow enough to be killed in the middle.
@@ -116,9 +146,9 @@ fn what_a_killed_import_had_sent_is_not_sent_again() {
     let before = done.count("alreadyThere");
     assert!(before >= 10 && before + done.count("written") == 120, "{done:?}");
     // Counted at the server: what was on its way when it was killed may have been sent twice, and nothing else.
-    let files = work.server.requests("PUT", "/target/some/prefix/many/") - directories(&work);
+    let files = work.server.requests("PUT", "/target/some/prefix/many/") - directories(work);
     assert!(files <= 120 + 2, "{files} requests for 120 files");
-    work.run_all(&["postprocess"]);
+    work.run_all(&["postprocess", "notify"]);
     work.assert_same_files();
 }
 
@@ -152,8 +182,16 @@ const PARTS: &str = "/target/some/prefix/parts";
 
 #[test]
 fn parts_that_a_killed_import_had_sent_are_not_sent_again() {
-    let work = Work::to_store("none");
-    kill_in_the_middle_of_a_file(&work);
+    check_killed_parts(&Work::to_store("none"));
+}
+
+#[test]
+fn parts_that_a_killed_import_had_sent_are_not_sent_again_where_the_target_keeps_the_records() {
+    check_killed_parts(&Work::to_store("none").without_workspace());
+}
+
+fn check_killed_parts(work: &Work) {
+    kill_in_the_middle_of_a_file(work);
     let done = work.run_all(&["import"]);
     assert!(done.count("resumedBytes") >= 8 << 20, "{done:?}");
     assert_eq!(done.count("resumedBytes") + done.count("writtenBytes"), 40 << 20, "{done:?}");
@@ -162,7 +200,7 @@ fn parts_that_a_killed_import_had_sent_are_not_sent_again() {
     assert!(parts <= 5 + 2, "{parts} requests for 5 parts");
     assert_eq!(done.count("leftoversRemoved"), 0, "{done:?}");
     assert_eq!(work.server.unfinished("target"), ["some/prefix/theirs"]);
-    work.run_all(&["postprocess"]);
+    work.run_all(&["postprocess", "notify"]);
     assert_eq!(sums(&work.source_folder()), sums(&work.target_folder()));
 }
 

@@ -1,6 +1,7 @@
 //! A move between two ends, with a server of its own.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -40,6 +41,12 @@ impl Work {
         Self { bench: self.bench.sealed(), ..self }
     }
 
+    /// The target keeps the records from now on.
+    pub fn without_workspace(self) -> Self {
+        fs::create_dir(self.bench.path("scratch")).unwrap();
+        Self { bench: self.bench.without_workspace(), ..self }
+    }
+
     fn new(staging: &'static str) -> Self {
         let bench = Bench::new();
         let server = Server::start_in(bench.root.path());
@@ -50,14 +57,17 @@ impl Work {
     pub fn command(&self, step: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_relocation-mover"));
         command.arg("--termination-log").arg(self.bench.path("result")).arg(step);
-        command.arg("--workspace").arg(self.bench.path("workspace"));
-        if step == "upload" {
+        let has_workspace = self.bench.has_workspace;
+        if has_workspace {
+            command.arg("--workspace").arg(self.bench.path("workspace"));
+        }
+        if step == "upload" && has_workspace {
             command.args(["--staging", self.staging]);
         }
         if step == "upload" || self.staging == "none" && matches!(step, "validate" | "import") {
             command.args(["--source", &self.source]);
         }
-        if matches!(step, "preprocess" | "import" | "postprocess" | "cleanup") {
+        if !has_workspace || matches!(step, "preprocess" | "import" | "postprocess" | "cleanup") {
             command.args(["--target", &self.target]);
         }
         command.env_clear().env("RELOCATION_UUID", "11111111-2222-3333-4444-555555555555");
@@ -65,6 +75,7 @@ impl Work {
         command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
         command.env("AWS_REGION", "us-east-1").env("AWS_ALLOW_HTTP", "true");
         command.env("AWS_ENDPOINT_URL", self.server.endpoint());
+        command.env("TMPDIR", self.bench.path("scratch"));
         command.stdin(std::process::Stdio::null());
         if let Some(keys) = &self.bench.keys {
             keys.give(&mut command, step);

@@ -27,12 +27,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::end::Location;
 use super::error::{Error, Side};
 use super::parts::store_part;
+use super::records;
 use super::tree::Time;
 
 pub mod fault;
 pub mod fence;
 pub mod key;
 pub mod leftovers;
+pub mod mirror;
 pub mod open;
 
 use fault::Fault;
@@ -119,7 +121,7 @@ impl Store {
         &self.shared.location
     }
 
-    /// Looks at everything below the prefix, one object after the other, in the order of the store.
+    /// Looks at everything below the prefix, one object after the other, in the order of the store. Records of relocations are left out.
     pub fn each(&self, mut look: impl FnMut(Object) -> Result<(), Error>) -> Result<(), Error> {
         let prefix = (!self.shared.location.prefix.is_empty()).then(|| self.path("")).transpose()?;
         let mut stream = self.shared.opened.objects.list(prefix.as_ref());
@@ -128,7 +130,10 @@ impl Store {
                 Fault::Missing => self.failed("list", "", Fault::NoBucket),
                 fault => self.failed("list", "", fault),
             })?;
-            look(self.object(&meta))?;
+            let object = self.object(&meta);
+            if !records::is_key(&object.key) {
+                look(object)?;
+            }
         }
         Ok(())
     }
