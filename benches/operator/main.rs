@@ -19,6 +19,8 @@ mod board;
 mod ground;
 mod measure;
 mod report;
+#[path = "../shared/mod.rs"]
+mod shared;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 

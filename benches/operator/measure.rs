@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::bare::{Script, record};
 use crate::board::Board;
 use crate::ground::{Ground, OPEN_REQUESTS, for_each, run_name, usage_of};
-use crate::report::{Row, median};
+use crate::report::Row;
+use crate::shared::median;
 use crate::support::{Operator, a_relocation, is_write_of_an_operator};
 
 /// How long all of one load may take, or the operator's first look at everything.

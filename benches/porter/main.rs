@@ -17,6 +17,8 @@ mod report;
 #[path = "../../tests/store/server.rs"]
 #[allow(dead_code, reason = "what only the tests need")]
 mod server;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod tools;
 
 use std::path::PathBuf;

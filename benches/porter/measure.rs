@@ -8,8 +8,8 @@ use std::time::Instant;
 use crate::Settings;
 use crate::cases::{Case, End};
 use crate::data::{assert_same, make};
-use crate::report::said_by;
 use crate::server::Server;
+use crate::shared::said_by;
 use crate::tools::{Kind, Places, Tool, fill_bucket, flush, make_repository};
 
 /// Where the kernel is told to forget what it has read.

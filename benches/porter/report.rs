@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::cases::{CASES, Case};
 use crate::measure::{Ground, Run, Took};
+use crate::shared::{machine, median, said_by};
 use crate::tools::{Kind, Tool};
 use crate::{Settings, Size};
 
@@ -142,24 +143,6 @@ fn digits(number: f64) -> String {
     if number >= 100.0 { format!("{number:.0}") } else { format!("{number:.3}")[..4].trim_end_matches('.').to_owned() }
 }
 
-/// The middle one, or the mean of the two in the middle.
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.into_iter().collect();
-    values.sort_by(f64::total_cmp);
-    f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2])
-}
-
-fn machine() -> String {
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
-        line.split_once(':').map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
-    };
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let kib: f64 = field(&read("/proc/meminfo"), "MemTotal").trim_end_matches(" kB").parse().unwrap_or_default();
-    format!("{cores} cores ({}), {:.0} GiB of memory", field(&read("/proc/cpuinfo"), "model name"), kib / 1_048_576.0)
-}
-
 /// What the data lie on.
 fn disk(folder: &Path) -> String {
     let folder = folder.to_string_lossy();
@@ -167,11 +150,4 @@ fn disk(folder: &Path) -> String {
     let said = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let words: Vec<&str> = said.lines().nth(1).unwrap_or("?").split_whitespace().collect();
     format!("all data on {}", words.join(", "))
-}
-
-/// The first line that a program says.
-pub fn said_by(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    said.lines().next().unwrap_or("?").to_owned()
 }

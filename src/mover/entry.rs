@@ -195,6 +195,14 @@ impl Digest {
         blake3::hash(bytes).into()
     }
 
+    /// The first half of the digest of some bytes: a key for tables that hold one for each path, and could not hold the paths.
+    #[must_use]
+    #[allow(clippy::missing_panics_doc)] // it cannot
+    pub fn half_of(bytes: &[u8]) -> [u8; 16] {
+        let Self(digest) = Self::of(bytes);
+        *digest.first_chunk().expect("half of 32 bytes")
+    }
+
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

@@ -463,9 +463,7 @@ fn read(
 }
 
 fn short(path: &RelativePath) -> [u8; 16] {
-    let digest = Digest::of(path.as_bytes());
-    let (half, _) = digest.as_bytes().split_at(16);
-    half.try_into().expect("half of 32 bytes")
+    Digest::half_of(path.as_bytes())
 }
 
 #[cfg(test)]

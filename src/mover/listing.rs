@@ -119,9 +119,7 @@ impl There {
 }
 
 fn short(text: &str) -> [u8; 16] {
-    let digest = Digest::of(text.as_bytes());
-    let (half, _) = digest.as_bytes().split_at(16);
-    half.try_into().expect("half of 32 bytes")
+    Digest::half_of(text.as_bytes())
 }
 
 #[cfg(test)]

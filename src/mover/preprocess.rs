@@ -123,8 +123,8 @@ pub fn run(
     })
 }
 
-/// What earlier attempts wrote.
-pub struct Known(HashSet<RelativePath>);
+/// What earlier attempts wrote, as halves of the digests of the paths.
+pub struct Known(HashSet<[u8; 16]>);
 
 impl Known {
     /// Reads the journal of this relocation at `target`, or of the one that it starts over.
@@ -132,7 +132,7 @@ impl Known {
         let mut paths = HashSet::new();
         let mut learn = |line: Line| {
             if line.shows() {
-                paths.insert(line.path().clone());
+                paths.insert(Digest::half_of(line.path().as_bytes()));
             }
         };
         let sequence = settings.sequence();
@@ -148,7 +148,7 @@ impl Known {
     /// Whether a path is ours.
     #[must_use]
     pub fn has(&self, path: &RelativePath) -> bool {
-        self.0.contains(path)
+        self.0.contains(&Digest::half_of(path.as_bytes()))
     }
 }
 
@@ -348,9 +348,7 @@ fn find_collisions(workspace: &Workspace, problems: &mut Problems) -> Result<(),
 }
 
 fn folded(path: &[u8]) -> [u8; 16] {
-    let digest = Digest::of(String::from_utf8_lossy(path).to_lowercase().as_bytes());
-    let (half, _) = digest.as_bytes().split_at(16);
-    half.try_into().expect("half of 32 bytes")
+    Digest::half_of(String::from_utf8_lossy(path).to_lowercase().as_bytes())
 }
 
 #[cfg(test)]

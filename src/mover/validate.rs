@@ -108,12 +108,7 @@ fn judge_stage(
         let is_linked = is_linked(&pair, &mut firsts)?;
         Ok(Some(Piece { pair, is_linked }))
     };
-    let drain = |seen: Seen| {
-        progress.advance(u64::from(seen.entry().is_some_and(|entry| matches!(entry.content, Content::File { .. }))));
-        judged.count(seen, problems);
-        Ok(())
-    };
-    pool::in_order(settings.pace.threads(), feed, |(): &mut (), piece| look(piece), drain)
+    pool::in_order(settings.pace.threads(), feed, |(): &mut (), piece| look(piece), judged.taking(problems, progress))
 }
 
 /// Opens and reads every packed file. Directories and links rest in the manifest only.
@@ -145,12 +140,7 @@ fn judge_packs(
             Err(error) => Err(error),
         }
     };
-    let drain = |seen: Seen| {
-        progress.advance(u64::from(seen.entry().is_some_and(Entry::is_file)));
-        judged.count(seen, problems);
-        Ok(())
-    };
-    pool::in_order(settings.pace.threads(), feed, look, drain)?;
+    pool::in_order(settings.pace.threads(), feed, look, judged.taking(problems, progress))?;
     let extra = packs.count_others(&named)?;
     judged.extra += extra;
     if extra > 0 {
@@ -226,6 +216,15 @@ fn look(Piece { pair, is_linked }: Piece) -> Result<Seen, Error> {
 }
 
 impl Judged {
+    /// Counts what the pool gives back, in order.
+    fn taking(&mut self, problems: &mut Problems, progress: &mut Progress) -> impl FnMut(Seen) -> Result<(), Error> {
+        move |seen| {
+            progress.advance(u64::from(seen.entry().is_some_and(Entry::is_file)));
+            self.count(seen, problems);
+            Ok(())
+        }
+    }
+
     fn count(&mut self, seen: Seen, problems: &mut Problems) {
         match seen {
             Seen::Right(entry) => self.right.add(&entry),
