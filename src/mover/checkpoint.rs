@@ -56,6 +56,18 @@ impl Checkpoint {
         Ok(found.filter(|found| found.uuid == uuid && found.part_size.is_power_of_two()))
     }
 
+    /// The record of a file about which there is one, if it still counts. One that does not goes: the next staged copy may get the inode that it names.
+    pub fn that_counts(
+        workspace: &Dir,
+        recorded: Option<Self>,
+        counts: impl FnOnce(&Self) -> bool,
+    ) -> Result<Option<Self>, Error> {
+        match recorded {
+            Some(recorded) if !counts(&recorded) => forget(workspace).map(|()| None),
+            other => Ok(other),
+        }
+    }
+
     /// The parts.
     #[must_use]
     pub fn chain(&self) -> Option<Chain> {
@@ -79,10 +91,14 @@ impl Checkpoint {
     }
 }
 
-/// Removes the record, durably.
-pub fn clear(workspace: &Dir) -> Result<(), Error> {
-    for name in [NAME, PARTIAL] {
-        records::remove(workspace, name)?;
-    }
+/// Removes the record, durably. One of another file may be on its way there at the same time.
+pub fn forget(workspace: &Dir) -> Result<(), Error> {
+    records::remove(workspace, NAME)?;
     rustix::fs::fsync(workspace).at("remove", Side::Workspace, NAME)
+}
+
+/// The same with what a killed attempt left of one, when none is on its way.
+pub fn clear(workspace: &Dir) -> Result<(), Error> {
+    workspace.remove_file(PARTIAL).at("remove", Side::Workspace, PARTIAL)?;
+    forget(workspace)
 }

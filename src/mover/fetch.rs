@@ -403,13 +403,13 @@ impl Fetch {
         };
         let cut = Cut { size: object.size, part_size: FETCHED_PART };
         let seen = Seen::Object { etag: etag.clone() };
-        let earlier = earlier.filter(|earlier| {
+        self.fence.check()?;
+        let earlier = Checkpoint::that_counts(&self.workspace.root, earlier, |earlier| {
             earlier.part_size == FETCHED_PART
                 && earlier.seen == seen
                 && earlier.parts < cut.count()
                 && earlier.staged.is_some() == to.is_some()
-        });
-        self.fence.check()?;
+        })?;
         let (staged, begun) = begin_staged(&self.workspace.root, to, path.as_bytes(), cut.size, earlier.as_ref())?;
         let ranged = Ranged::Object {
             store: self.store.clone(),

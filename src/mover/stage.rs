@@ -199,12 +199,12 @@ impl Stage {
         let started = clock::wall();
         self.fence.check()?;
         let cut = Cut { size: before.size, part_size: FILE_PART };
-        let earlier = earlier.filter(|earlier| {
+        let earlier = Checkpoint::that_counts(&self.workspace.root, earlier, |earlier| {
             earlier.part_size == FILE_PART
                 && earlier.seen == (Seen::Inode { ino: before.identity.1, ctime: before.ctime })
                 && earlier.parts < cut.count()
                 && earlier.staged.is_some() == to.is_some()
-        });
+        })?;
         let (staged, begun) = begin_staged(&self.workspace.root, to, &found.path, cut.size, earlier.as_ref())?;
         Ok(Large { found, path, from, before, started, cut, staged, begun })
     }
@@ -339,8 +339,11 @@ pub fn begin_staged(
         keep_start(&file, kept, size).at("write", Side::Workspace, path)?;
         return Ok((Some(Staged { file, ino }), chain));
     }
-    // The next file may get the same inode: what is known of this one ends before there is another.
-    checkpoint::clear(workspace)?;
+    if earlier.is_some() {
+        // The next file may get the same inode: what is known of this one ends before there is another.
+        // A record of another file stays: its last parts may still be on their way.
+        checkpoint::forget(workspace)?;
+    }
     to.remove_tree(name)?;
     let file = to.create_file(name).at("create", Side::Workspace, path)?;
     rustix::fs::ftruncate(&file, size).at("write", Side::Workspace, path)?;
@@ -683,5 +686,25 @@ impl Sink<'_> {
         }
         self.pending_bytes = 0;
         writer.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::seal::Seal;
+    use super::*;
+
+    #[test]
+    fn a_sealed_workspace_gets_no_checkpoint_because_that_names_a_path() {
+        let recipient = age::x25519::Identity::generate().to_public().to_string();
+        for (recipients, is_there) in [(&[][..], true), (&[recipient][..], false)] {
+            let temporary = tempfile::tempdir().unwrap();
+            let mut root = Dir::open_root(temporary.path(), Side::Workspace).unwrap();
+            root.seal = Some(Arc::new(Seal::new(recipients, None).unwrap()));
+            let path = RelativePath::try_from(b"large".to_vec()).unwrap();
+            let seen = Seen::Object { etag: "e".to_owned() };
+            save(&root, "u", &path, seen, None, FILE_PART, &Chain::default()).unwrap();
+            assert_eq!(temporary.path().join("upload.checkpoint.json").exists(), is_there);
+        }
     }
 }
