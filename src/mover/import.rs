@@ -319,38 +319,49 @@ impl Feed<'_> {
         part_size: u64,
     ) -> Result<(String, OwnedFd, u64, Chain), Error> {
         let path = entry.path.as_bytes();
-        let bytes = self.fence.temporary(self.numbers.fetch_add(1, Ordering::Relaxed));
-        let name = String::from_utf8_lossy(&bytes).into_owned();
+        let Content::File { digest, .. } = entry.content else { unreachable!("only files are copied") };
         // An earlier file may have had this name, and this inode after it: what is known of that ends before there is another.
-        self.journal.sync(self.journal.add(&Line::Begun {
-            begun: entry.path.clone(),
-            r#as: name.clone(),
-            ino: 0,
-            part_size,
-            parts: 0,
-            chain: Chain::default().saved(),
-        })?)?;
-        let file = to.create_file(&bytes).at("create", Side::Target, path)?;
+        let announce = |name: &[u8]| {
+            self.journal.sync(self.journal.add(&Line::Begun {
+                begun: entry.path.clone(),
+                digest,
+                r#as: String::from_utf8_lossy(name).into_owned(),
+                ino: 0,
+                part_size,
+                parts: 0,
+                chain: Chain::default().saved(),
+            })?)
+        };
+        let (name, file) = create_temporary(self.fence, self.numbers, to, path, announce)?;
         rustix::fs::ftruncate(&file, size).at("write", Side::Target, path)?;
-        Ok((name, file, part_size, Chain::default()))
+        Ok((String::from_utf8_lossy(&name).into_owned(), file, part_size, Chain::default()))
     }
 
-    /// The file that an earlier attempt has begun, if all that the journal says of it is there.
+    /// The file that an earlier attempt has begun, if all that the journal says of it is there and it is to become the same.
+    /// One of ours that is of no use goes at once: there may be no room for two.
     fn reopen(&self, entry: &Entry, to: &Dir, size: u64) -> Result<Option<(String, OwnedFd, u64, Chain)>, Error> {
-        let Some(Begun::File { name, ino, part_size, chain }) = self.journal.begun_of(&entry.path) else {
+        let Some(Begun::File { digest: begun, name, ino, part_size, chain }) = self.journal.begun_of(&entry.path)
+        else {
             return Ok(None);
         };
         let path = entry.path.as_bytes();
+        let Content::File { digest, .. } = &entry.content else { unreachable!("only files are copied") };
         let file = match to.open_file_to_write(name.as_bytes()) {
             Ok(file) => file,
             Err(Errno::NOENT | Errno::STALE | Errno::LOOP) => return Ok(None),
             Err(errno) => return Err(errno).at("open", Side::Target, path),
         };
         let facts = Facts::of(&file).at("look at", Side::Target, path)?;
-        let is_it = facts.identity.1 == *ino
-            && facts.size == size
-            && chain.count() < (Cut { size, part_size: *part_size }).count();
-        if !is_it {
+        if facts.identity.1 != *ino {
+            return Ok(None);
+        }
+        let is_of_use =
+            begun == digest && facts.size == size && chain.count() < (Cut { size, part_size: *part_size }).count();
+        if !is_of_use {
+            if self.fence.is_leftover(name.as_bytes()) {
+                self.fence.check()?;
+                to.remove_file(name.as_bytes()).at("remove", Side::Target, path)?;
+            }
             return Ok(None);
         }
         keep_start(&file, chain.count() * *part_size, size).at("write", Side::Target, path)?;
@@ -394,6 +405,25 @@ impl Feed<'_> {
                 let from = self.origin.place(entry.path.as_bytes())?;
                 Ok(Piece::Check { entry, found, from })
             }
+        }
+    }
+}
+
+/// Creates a file under a temporary name, which `announce` learns before.
+/// By hand every attempt has the same names, and one that was killed may have left some that are not removed yet.
+fn create_temporary(
+    fence: &Fence,
+    numbers: &AtomicU64,
+    to: &Dir,
+    path: &[u8],
+    announce: impl Fn(&[u8]) -> Result<(), Error>,
+) -> Result<(Vec<u8>, OwnedFd), Error> {
+    loop {
+        let name = fence.temporary(numbers.fetch_add(1, Ordering::Relaxed));
+        announce(&name)?;
+        match to.create_file(&name) {
+            Err(Errno::EXIST) => {}
+            created => return Ok((name, created.at("create", Side::Target, path)?)),
         }
     }
 }
@@ -474,8 +504,7 @@ impl Writing<'_> {
         let path = entry.path.as_bytes();
         let Content::File { size, digest, about, .. } = &entry.content else { unreachable!("only files are copied") };
         let mut opened = from.open(&entry)?;
-        let name = self.fence.temporary(numbers.fetch_add(1, Ordering::Relaxed));
-        let file = to.create_file(&name).at("create", Side::Target, path)?;
+        let (name, file) = create_temporary(self.fence, numbers, &to, path, |_| Ok(()))?;
         let ino = Facts::of(&file).at("look at", Side::Target, path)?.identity.1;
         let temporary = Temporary { parent: to, name, ino, is_published: false };
         let (length, now) = match &mut opened {
@@ -623,8 +652,10 @@ impl Sink<'_> {
             return Ok(());
         }
         rustix::fs::fdatasync(&large.file).at("write", Side::Target, large.entry.path.as_bytes())?;
+        let Content::File { digest, .. } = large.entry.content else { unreachable!("only files are copied") };
         let place = self.journal.add(&Line::Begun {
             begun: large.entry.path.clone(),
+            digest,
             r#as: large.name.clone(),
             ino: large.ino,
             part_size: large.cut.part_size,

@@ -4,9 +4,9 @@
 //! {"format":"relocation-journal/1","sequence":"…","target":"s3://bucket/prefix"}
 //! {"file":"acme/a","ino":7}        about to get its name; it has this inode
 //! {"again":"acme/a2","of":"acme/a"} about to become a further name of that file
-//! {"begun":"acme/big","as":".relocation-tmp-…","ino":8,"partSize":33554432,"parts":8,"chain":["blake3:…"]}  so many parts are on the disk under that name
+//! {"begun":"acme/big","digest":"blake3:…","as":".relocation-tmp-…","ino":8,"partSize":33554432,"parts":8,"chain":["blake3:…"]}  so many parts are on the disk under that name
 //! {"object":"acme/b"}              about to be sent
-//! {"upload":"acme/big","id":"…","partSize":8388608}  its parts go into this upload
+//! {"upload":"acme/big","digest":"blake3:…","id":"…","partSize":8388608}  its parts go into this upload
 //! {"part":"acme/big","number":0,"etag":"…","chain":["blake3:…"]}  the store has taken this part
 //! {"sent":"acme/b","etag":"…"}     is there, with this ETag
 //! {"link":"acme/c"}                a symbolic link, about to be made
@@ -72,6 +72,8 @@ pub enum Line {
     Begun {
         /// Its path.
         begun: RelativePath,
+        /// What its bytes will be when all parts are there: parts of a source that has changed since are of no use.
+        digest: Digest,
         /// The temporary name, in its own directory.
         r#as: String,
         /// The inode.
@@ -88,6 +90,8 @@ pub enum Line {
     Upload {
         /// Its path.
         upload: RelativePath,
+        /// What its bytes will be when all parts are there.
+        digest: Digest,
         /// What the store calls it.
         id: String,
         /// Bytes of a part.
@@ -181,6 +185,8 @@ pub struct Known {
 pub enum Begun {
     /// At a tree.
     File {
+        /// What its bytes will be.
+        digest: Digest,
         /// The temporary name.
         name: String,
         /// The inode.
@@ -192,6 +198,8 @@ pub enum Begun {
     },
     /// At a store.
     Upload {
+        /// What its bytes will be.
+        digest: Digest,
         /// What the store calls the upload.
         id: String,
         /// Bytes of a part.
@@ -214,16 +222,18 @@ impl Learnt {
     fn learn(&mut self, line: &Line) {
         let path = short(line.path());
         match line {
-            Line::Begun { r#as, ino, part_size, parts, chain, .. } => {
+            Line::Begun { begun: _, digest, r#as, ino, part_size, parts, chain } => {
                 // The workspace is a volume that others may write to.
                 if let Some(chain) = chain.chain(*parts).filter(|_| part_size.is_power_of_two()) {
-                    let begun = Begun::File { name: r#as.clone(), ino: *ino, part_size: *part_size, chain };
+                    let (name, ino, part_size) = (r#as.clone(), *ino, *part_size);
+                    let begun = Begun::File { digest: *digest, name, ino, part_size, chain };
                     self.begun.insert(path, begun);
                 }
             }
-            Line::Upload { id, part_size, .. } if part_size.is_power_of_two() => {
+            Line::Upload { upload: _, digest, id, part_size } if part_size.is_power_of_two() => {
                 let (id, chain) = (id.clone(), Chain::default());
-                self.begun.insert(path, Begun::Upload { id, part_size: *part_size, etags: Vec::new(), chain });
+                let (digest, part_size, etags) = (*digest, *part_size, Vec::new());
+                self.begun.insert(path, Begun::Upload { digest, id, part_size, etags, chain });
             }
             Line::Upload { .. } => {
                 self.begun.remove(&path);

@@ -252,20 +252,29 @@ impl Feed<'_> {
             let announced = announce(&entry, sender.journal)?;
             return Ok(Piece::Write { entry, key, from, announced });
         };
+        let Content::File { digest, .. } = entry.content else { unreachable!("only files are in parts") };
         let (id, part_size, etags, begun) = match sender.journal.begun_of(&entry.path) {
-            Some(Begun::Upload { id, part_size, etags, chain })
-                if self.alive.contains(id) && chain.count() < (Cut { size, part_size: *part_size }).count() =>
+            Some(Begun::Upload { digest: begun, id, part_size, etags, chain })
+                if self.alive.contains(id)
+                    && *begun == digest
+                    && chain.count() < (Cut { size, part_size: *part_size }).count() =>
             {
                 (id.clone(), *part_size, etags.clone(), chain.clone())
             }
-            Some(_) | None => {
+            earlier => {
                 sender.journal.sync(announce(&entry, sender.journal)?)?;
                 sender.fence.check()?;
+                if let Some(Begun::Upload { id, .. }) = earlier
+                    && self.alive.contains(id)
+                {
+                    // Its parts are of what the source no longer has.
+                    sender.store.give_up(&key.text, id);
+                }
                 let mut about = object::about(&entry, &key, &sender.by);
                 object::mark_holes(&mut about, ranged.has_holes());
                 let id = sender.store.begin(&key.text, &about)?;
                 let part_size = store_part(size);
-                sender.journal.add(&Line::Upload { upload: entry.path.clone(), id: id.clone(), part_size })?;
+                sender.journal.add(&Line::Upload { upload: entry.path.clone(), digest, id: id.clone(), part_size })?;
                 (id, part_size, Vec::new(), Chain::default())
             }
         };

@@ -176,3 +176,27 @@ fn leftovers_of_a_killed_import_are_removed_and_those_of_others_are_not() {
     assert_eq!((done.count("leftoversRemoved"), done.count("extra")), (1, 2));
     assert!(bench.path(&format!("target/{theirs}")).exists());
 }
+
+#[test]
+fn by_hand_a_leftover_that_has_the_name_of_the_next_file_is_no_obstacle() {
+    let bench = Bench::new();
+    // More than are handed out before the leftover is reached, under names that come before its own.
+    for number in 0..200 {
+        bench.write(&format!("source/-{number:03}"), number.to_string());
+    }
+    let by_hand = |step: &str| {
+        let mut command = bench.command(step);
+        command.args(["--concurrency", "1"]).env_remove("RELOCATION_UUID").env_remove("RELOCATION_FENCING_TOKEN");
+        let done = bench.finish(command);
+        assert_eq!(done.code, Some(0), "{step}: {done:?}");
+        done
+    };
+    by_hand("upload");
+    let key = &blake3::hash(b"").to_hex()[..16];
+    for number in 0..3 {
+        bench.write(&format!("target/.relocation-tmp-{key}-0-{number}"), "half");
+    }
+    assert_eq!(by_hand("import").count("leftoversRemoved"), 3);
+    by_hand("postprocess");
+    bench.assert_moved();
+}

@@ -89,6 +89,27 @@ fn a_source_that_changed_under_a_half_written_file_is_not_mixed_with_it() {
     assert!(fs::read_dir(bench.path("target")).unwrap().next().is_none(), "nothing of it stays");
 }
 
+#[test]
+fn parts_of_a_source_that_was_read_anew_are_not_gone_on_with() {
+    for token in [0, 1] {
+        let mut bench = Bench::new();
+        write_large(&bench, 0);
+        kill_in_the_middle(&bench);
+        // The same size, and only a part that had been written.
+        File::options().write(true).open(bench.path("source/large")).unwrap().write_all_at(b"other", 7).unwrap();
+        // By the same launch or a new one: the names of temporary files are the same, or others.
+        bench.token += token;
+        bench.run_all(&["upload"]);
+        let done = bench.run_all(&["import"]);
+        assert_eq!((done.count("resumedBytes"), done.count("writtenBytes")), (0, SIZE), "{token}: {done:?}");
+        let names = fs::read_dir(bench.path("target")).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["large"], "{token}: what is of no use has gone");
+        bench.run_all(&["postprocess"]);
+        let ends = [bench.path("source/large"), bench.path("target/large")];
+        assert!(Command::new("cmp").args(ends).status().unwrap().success());
+    }
+}
+
 /// Uploads slowly, and kills that when there is a checkpoint inside the file.
 fn kill_the_upload(bench: &Bench, staging: &str) {
     let mut command = bench.command("upload");

@@ -232,6 +232,19 @@ fn a_source_that_changed_under_a_half_sent_file_is_not_mixed_with_it() {
 }
 
 #[test]
+fn parts_of_a_source_that_was_read_anew_are_not_gone_on_with() {
+    let work = Work::to_store("none");
+    kill_in_the_middle_of_a_file(&work);
+    fs::write(work.source_folder().join("parts"), noise(40 << 20, 6)).unwrap();
+    work.run_all(&["upload"]);
+    let done = work.run_all(&["import"]);
+    assert_eq!((done.count("resumedBytes"), done.count("writtenBytes")), (0, 40 << 20), "{done:?}");
+    assert_eq!(work.server.unfinished("target"), ["some/prefix/theirs"]);
+    work.run_all(&["postprocess"]);
+    assert_eq!(sums(&work.source_folder()), sums(&work.target_folder()));
+}
+
+#[test]
 fn parts_of_a_killed_upload_that_nobody_knows_are_removed_and_those_of_others_are_not() {
     let work = Work::to_store("none");
     kill_in_the_middle_of_a_file(&work);
