@@ -46,6 +46,8 @@ pub const NAME: &[u8] = b"manifest.jsonl";
 pub const PARTIAL: &[u8] = b"manifest.jsonl.partial";
 /// What earlier attempts finished, for the next one to build on.
 pub const PREVIOUS: &[u8] = b"manifest.jsonl.previous";
+/// The same while it is put together.
+pub const MERGED: &[u8] = b"manifest.jsonl.merged";
 
 const FORMAT: &str = "relocation-manifest/1";
 

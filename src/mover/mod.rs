@@ -44,7 +44,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::error::ContextKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use self::arguments::{ExistingArgument, KeeperArgument, SourceArgument, Step, TargetArgument, WorkspaceArgument};
 use self::end::End;
@@ -159,6 +159,10 @@ pub fn run(
 fn sentence_about(wrong: &clap::Error) -> String {
     if let (Some(argument), Some(problem)) = (wrong.get(ContextKind::InvalidArg), wrong.source()) {
         return format!("{argument}: {problem}");
+    }
+    let is_word = |argument: &ContextValue| !argument.to_string().starts_with('-');
+    if wrong.kind() == ErrorKind::UnknownArgument && wrong.get(ContextKind::InvalidArg).is_some_and(is_word) {
+        return "it has a word that no option takes; write its option before it".to_owned();
     }
     let text = wrong.to_string();
     text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()

@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 use std::fmt::{self, Debug, Formatter};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use age::x25519::{Identity, Recipient};
@@ -46,6 +46,7 @@ pub enum Secret {
 impl Debug for Secret {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Self::File(path) if is_identity(path) => formatter.write_str("(not shown)"),
             Self::File(path) => write!(formatter, "{}", path.display()),
             Self::Text(_) => formatter.write_str("(not shown)"),
         }
@@ -64,6 +65,12 @@ impl Secret {
         let unusable = |problem: String| Error::Identity { problem };
         let text = match self {
             Self::Text(text) => text.clone(),
+            Self::File(path) if is_identity(path) => {
+                return Err(unusable(
+                    "it was given itself where --identity-file or RELOCATION_AGE_IDENTITY_FILE names its file"
+                        .to_owned(),
+                ));
+            }
             Self::File(path) => {
                 let mut text = String::new();
                 let shown = path.display();
@@ -81,6 +88,11 @@ impl Secret {
             Err(_) => Err(unusable("it has a line that is not AGE-SECRET-KEY-1 and more".to_owned())),
         }
     }
+}
+
+/// Whether somebody has mistaken the name of the file for what is in it: such a path is not shown.
+fn is_identity(path: &Path) -> bool {
+    path.to_string_lossy().to_ascii_uppercase().contains("AGE-SECRET-KEY-")
 }
 
 /// Reads a recipient of the command line. A refusal does not repeat it: somebody may have mistaken the identity for it.
@@ -154,7 +166,8 @@ impl Seal {
     /// Reads the identity, if there is one. Whoever also writes must be able to open it again, if at all.
     pub fn new(recipients: &[String], secret: Option<&Secret>) -> Result<Self, Error> {
         let identities = secret.map_or_else(|| Ok(Vec::new()), Secret::identities)?;
-        let wrong = |_| Error::Identity { problem: "a recipient in the manifest is not one".to_owned() };
+        // Those of the command line were parsed, so these are the manifest's.
+        let wrong = |_| Error::ManifestBroken { line: 1, problem: "it names a recipient that is none".to_owned() };
         let recipients =
             recipients.iter().map(|text| text.parse().map_err(wrong)).collect::<Result<Vec<Recipient>, _>>()?;
         Ok(Self { recipients, identities })
@@ -188,7 +201,7 @@ impl Seal {
     /// The lines of a sealed text.
     pub fn open_block(&self, text: &[u8]) -> Result<Vec<u8>, Unopened> {
         let opened = self.decrypt(ArmoredReader::new(text))?;
-        let unpacked = zstd::Decoder::new(opened).map_err(Unopened::of)?;
+        let unpacked = unpacker(BufReader::with_capacity(CHUNK, opened))?;
         let mut lines = Vec::new();
         let read = unpacked.take(LARGEST_BLOCK).read_to_end(&mut lines).map_err(Unopened::of)?;
         if read as u64 == LARGEST_BLOCK { Err(Unopened::Damaged) } else { Ok(lines) }
@@ -210,9 +223,9 @@ impl Seal {
         let from = BufReader::with_capacity(CHUNK, from);
         if is_sealed {
             let opened = self.decrypt(from)?;
-            Ok(Box::new(zstd::Decoder::new(opened).map_err(Unopened::of)?))
+            Ok(Box::new(unpacker(BufReader::with_capacity(CHUNK, opened))?))
         } else {
-            Ok(Box::new(zstd::Decoder::with_buffer(from).map_err(Unopened::of)?))
+            Ok(Box::new(unpacker(from)?))
         }
     }
 
@@ -228,6 +241,13 @@ impl Seal {
         let identities = self.identities.iter().map(|identity| identity as &dyn age::Identity);
         Ok(Decryptor::new_buffered(from)?.decrypt(identities)?)
     }
+}
+
+/// Unpacks what was packed with a window of ours: a larger one is forged, and would take its size in memory.
+fn unpacker<R: BufRead>(from: R) -> Result<zstd::Decoder<'static, R>, Unopened> {
+    let mut unpacking = zstd::Decoder::with_buffer(from).map_err(Unopened::of)?;
+    unpacking.window_log_max(LARGEST_WINDOW).map_err(Unopened::of)?;
+    Ok(unpacking)
 }
 
 /// A file that is being packed.
@@ -314,6 +334,23 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_would_fill_the_memory_is_refused() {
+        for (log, is_ours) in [(LARGEST_WINDOW, true), (LARGEST_WINDOW + 1, false)] {
+            let mut packing = zstd::Encoder::new(Vec::new(), LEVEL).unwrap();
+            packing.window_log(log).unwrap();
+            packing.write_all(b"some bytes").unwrap();
+            let opened = unpacked(&Seal::default(), &packing.finish().unwrap(), false);
+            assert_eq!(matches!(opened, Ok(bytes) if bytes == b"some bytes"), is_ours, "{log}");
+        }
+    }
+
+    #[test]
+    fn a_recipient_in_the_manifest_that_is_none_damages_it() {
+        let broken = Seal::new(&["age1none".to_owned()], None);
+        assert!(matches!(broken, Err(Error::ManifestBroken { line: 1, .. })), "{broken:?}");
+    }
+
+    #[test]
     fn a_block_opens_for_its_recipient_only_and_not_when_it_was_changed() {
         let (one, other) = (Identity::generate(), Identity::generate());
         let block = seal_of(&one).block(b"a secret line\n").unwrap();
@@ -330,9 +367,13 @@ mod tests {
     #[test]
     fn an_identity_is_never_part_of_what_is_said() {
         let secret = "AGE-SECRET-KEY-1NOTREALLYONE";
-        let error = Secret::Text(secret.to_owned()).identities().err().unwrap();
-        assert!(!error.sentence().contains("NOTREALLY"), "{}", error.sentence());
         assert!(!parse_recipient(secret).unwrap_err().contains("NOTREALLY"));
-        assert!(!format!("{:?}", Secret::Text(secret.to_owned())).contains("NOTREALLY"));
+        for mistaken in
+            [Secret::Text(secret.to_owned()), Secret::File(secret.into()), Secret::File(secret.to_lowercase().into())]
+        {
+            assert!(!format!("{mistaken:?}").to_uppercase().contains("NOTREALLY"));
+            let error = mistaken.identities().err().unwrap();
+            assert!(!error.sentence().to_uppercase().contains("NOTREALLY"), "{}", error.sentence());
+        }
     }
 }

@@ -37,7 +37,7 @@ use super::stage::{Reused, Stage};
 use super::store::Store;
 use super::tree::Dir;
 use super::workspace::{REPORTS, Stopped, Workspace};
-use super::{Console, clock, fetch};
+use super::{Console, checkpoint, clock, fetch};
 
 /// What `upload` does with a source that has nothing in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +84,10 @@ pub fn run(
     workspace.seal_to(recipients, settings)?;
     let fence = Fence::claim(&workspace.root, settings.launch.as_ref())?;
     if !recipients.is_empty() {
-        // Those of attempts before there was a recipient are in the clear.
+        // What attempts before there was a recipient have left is in the clear.
         records::remove_directory(&workspace.root, REPORTS)?;
+        records::remove(&workspace.root, manifest::MERGED)?;
+        checkpoint::clear(&workspace.root)?;
     }
     let mut header = Header::new(settings.about.uuid.clone(), settings.items.clone(), wanted.empty == Empty::Allow);
     header.staging = staging;
@@ -215,8 +217,7 @@ fn gather_leftovers(workspace: &Dir, header: &Header) -> Result<(), Error> {
     if newer.peek().is_none() {
         return Ok(());
     }
-    let merged = b"manifest.jsonl.merged";
-    let mut writer = Writer::create(workspace, merged, header)?;
+    let mut writer = Writer::create(workspace, manifest::MERGED, header)?;
     loop {
         let takes_newer = match (older.peek(), newer.peek()) {
             (None, None) => break,

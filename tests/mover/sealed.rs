@@ -91,6 +91,9 @@ fn a_sealed_workspace_holds_no_known_content_and_no_known_name_after_any_step() 
     let keys = bench.keys.take();
     bench.run_all(&["upload"]);
     bench.keys = keys;
+    // So does one that was killed.
+    bench.write("workspace/manifest.jsonl.merged", r#"{"path":"file-7141"}"#);
+    bench.write("workspace/upload.checkpoint.json", r#"{"path":"file-7141"}"#);
     assert!(found_in(&bench.path("workspace")).contains("file-7141"), "the search finds what is there");
     // A problem of the target goes into a report, which is sealed too.
     bench.write("target/small", "somebody else's");
@@ -176,6 +179,8 @@ fn without_the_identity_nothing_opens_and_nothing_says_it() {
     run(&bench, "upload").assert_stopped(65, &["the given age identity is not one of its recipients'"]);
     bench.keys = Some(Keys { identity: bench.path("nowhere"), ..right.clone() });
     run(&bench, "upload").assert_stopped(65, &["the age identity cannot be used: its file", "cannot be read"]);
+    bench.keys = Some(Keys { identity: "AGE-SECRET-KEY-1NOTREALLYONE".into(), ..right.clone() });
+    run(&bench, "upload").assert_stopped(65, &["the age identity cannot be used: it was given itself where"]);
     let broken = bench.write("broken", "AGE-SECRET-KEY-1NOTREALLYONE\n");
     bench.keys = Some(Keys { identity: broken, ..right.clone() });
     run(&bench, "upload").assert_stopped(65, &["the age identity cannot be used: it has a line that is not"]);
@@ -184,6 +189,11 @@ fn without_the_identity_nothing_opens_and_nothing_says_it() {
     secret_as_recipient.args(["--recipient", "AGE-SECRET-KEY-1NOTREALLYONE"]);
     let done = bench.finish(secret_as_recipient);
     assert!(done.code == Some(65) && done.stdout.contains("a recipient is age1"), "{done:?}");
+    assert!(!format!("{done:?}").contains("NOTREALLY"), "{done:?}");
+    let mut secret_as_word = bench.command("upload");
+    secret_as_word.arg("AGE-SECRET-KEY-1NOTREALLYONE");
+    let done = bench.finish(secret_as_word);
+    assert!(done.code == Some(65) && done.stdout.contains("it has a word that no option takes"), "{done:?}");
     assert!(!format!("{done:?}").contains("NOTREALLY"), "{done:?}");
     // By the environment's value and by the argument.
     let text = fs::read_to_string(&right.identity).unwrap();
@@ -242,6 +252,21 @@ fn a_packed_file_that_is_cut_damaged_or_lost_is_found_and_named() {
         assert_eq!(done.code, Some(65), "{done:?}");
         assert!(done.message().contains("manifest.jsonl of the workspace is damaged"), "{done:?}");
     }
+}
+
+#[test]
+fn the_copy_of_a_file_that_has_changed_since_is_replaced_and_the_old_one_goes() {
+    let bench = Bench::new().sealed();
+    with_known_source(&bench);
+    bench.run_all(&["upload"]);
+    let before = packed_of(&bench, "small");
+    bench.write("source/small", "other 7141");
+    wait_for_the_clock();
+    let done = bench.run_all(&["upload"]);
+    assert_eq!(done.count("alreadyStaged"), 2, "{done:?}");
+    assert!(!before.exists() && packed_of(&bench, "small").exists());
+    assert_eq!(packed(&bench).len(), 3);
+    assert_eq!(bench.run("validate").verdict(), "VALID");
 }
 
 #[test]
