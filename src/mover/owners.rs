@@ -38,7 +38,7 @@ pub enum Owned {
 impl Owners {
     /// Gives an open file or directory its owner.
     pub fn settle(self, entry: &Entry, facts: &Facts, fd: impl AsFd) -> Result<Owned, Error> {
-        self.judge(entry, facts, |uid, gid| rustix::fs::fchown(fd, uid, gid))
+        self.judge(entry, facts, |uid, gid| rustix::fs::fchown(&fd, uid, gid))
     }
 
     /// Gives the link `name` its owner.
@@ -50,7 +50,7 @@ impl Owners {
         self,
         entry: &Entry,
         facts: &Facts,
-        set: impl FnOnce(Option<Uid>, Option<Gid>) -> Result<(), Errno>,
+        set: impl Fn(Option<Uid>, Option<Gid>) -> Result<(), Errno>,
     ) -> Result<Owned, Error> {
         let differs = |wanted: u32, now: u32| self == Self::Keep && wanted != NOBODY_KNOWS && wanted != now;
         let uid = differs(entry.uid, facts.uid).then(|| Uid::from_raw(entry.uid));
@@ -58,11 +58,19 @@ impl Owners {
         if uid.is_none() && gid.is_none() {
             return Ok(Owned::Before);
         }
-        match set(uid, gid) {
-            Ok(()) => Ok(Owned::Now),
+        let may_set = |uid, gid| match set(uid, gid) {
+            Ok(()) => Ok(true),
             // INVAL: a number that the user namespace does not map.
-            Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Owned::Not),
+            Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
             Err(errno) => Err(errno).at("set the owner of", Side::Target, entry.path.as_bytes()),
+        };
+        if may_set(uid, gid)? {
+            return Ok(Owned::Now);
         }
+        if uid.is_some() && gid.is_some() {
+            // Nobody gives things to another user, but whoever is in a group may give them to that.
+            may_set(None, gid)?;
+        }
+        Ok(Owned::Not)
     }
 }

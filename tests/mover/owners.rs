@@ -77,3 +77,39 @@ fn what_a_user_may_not_give_away_is_counted_and_stays_its_own() {
     assert_eq!((done.count("ownersNotKept"), done.count("specialBitsDropped")), (6, 2), "{done:?}");
     assert!(listed(&bench, "target").contains("./d/both 65534:65534 755"), "{}", listed(&bench, "target"));
 }
+
+#[test]
+fn a_user_gives_things_to_a_group_of_its_own_when_not_to_their_owner() {
+    if !is_root() {
+        return;
+    }
+    let bench = with_owners();
+    set_mode(bench.root.path(), 0o755);
+    for path in ["d/plain", "d/setuid", "d/both", "d/closed", "d"] {
+        chown(bench.path("source").join(path), None, Some(4343)).unwrap();
+        set_mode(&bench.path("source").join(path), 0o755);
+    }
+    lchown(bench.path("source/d/link"), None, Some(4343)).unwrap();
+    for root in ["workspace", "target"] {
+        give_to_nobody(&bench.path(root));
+    }
+    bench.write("result", "");
+    set_mode(&bench.path("result"), 0o666);
+    for step in ["upload", "import", "postprocess", "postprocess"] {
+        let nobody = as_nobody(&bench.command(step));
+        let mut command = Command::new(nobody.get_program());
+        for word in nobody.get_args() {
+            if word == "--clear-groups" {
+                command.args(["--groups", "4343"])
+            } else {
+                command.arg(word)
+            };
+        }
+        command.env_clear().envs(nobody.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let done = bench.finish_in_place(command);
+        assert_eq!(done.code, Some(0), "{step}: {done:?}");
+        assert!(step != "postprocess" || done.count("ownersNotKept") == 6, "{done:?}");
+    }
+    let listed = listed(&bench, "target");
+    assert!(listed.lines().all(|line| line.contains(" 65534:4343 ")), "{listed}");
+}
