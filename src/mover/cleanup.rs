@@ -169,7 +169,11 @@ fn link_targets(workspace: &Workspace, lines: &Lines) -> Result<HashMap<Relative
     if !lines.values().any(|line| matches!(line, Line::Link { .. })) {
         return Ok(targets);
     }
-    let mut reader = Reader::open(&workspace.root)?;
+    let mut reader = match Reader::open(&workspace.root) {
+        // Nobody knows then whether a link is still ours, so it stays.
+        Err(Error::ManifestMissing) => return Ok(targets),
+        other => other?,
+    };
     while let Some(entry) = reader.next_entry()? {
         if let Content::Link { target } = entry.content {
             targets.insert(entry.path, target);

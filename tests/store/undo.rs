@@ -62,6 +62,21 @@ fn hard_links_and_links_between_trees_are_undone_too() {
 }
 
 #[test]
+fn without_a_manifest_files_are_undone_and_links_stay() {
+    let bench = Bench::new().with_source();
+    bench.run_all(&["upload", "import"]);
+    // As an upload leaves it that was started again and killed.
+    fs::remove_file(bench.path("workspace/manifest.jsonl")).unwrap();
+    let mut command = bench.command("cleanup");
+    command.arg("--target").arg(bench.path("target"));
+    let done = bench.finish(command);
+    assert_eq!((done.code, done.count("removedFiles"), done.count("kept")), (Some(0), 3, 2), "{done:?}");
+    // The link, and the directory that it is in.
+    let left: Vec<_> = snapshot(&bench.path("target")).into_keys().collect();
+    assert_eq!(left, [b"a".to_vec(), b"a/link".to_vec()]);
+}
+
+#[test]
 fn after_a_success_everything_stays() {
     let work = Work::to_store("none");
     fill(&work);
