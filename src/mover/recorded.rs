@@ -81,8 +81,9 @@ fn judge_store(store: &Store, mut reader: Reader, mut take: impl FnMut(Sight)) -
                 None => Sight::Right(entry),
             }),
             (Some(entry), None) => take(Sight::Missing(entry)),
-            // What a console shows as a folder was left out by `upload` too.
-            (None, Some(Thing { what: What::Object(object), .. })) if object.size == 0 => {}
+            // What a console shows as a folder was left out by `upload` too: it is listed, and there is no such object.
+            (None, Some(Thing { what: What::Object(object), .. }))
+                if object.size == 0 && store.look(&object.key)?.is_none() => {}
             (None, Some(thing)) => take(Sight::Extra(thing.path.as_bytes().to_vec())),
             (None, None) => {}
         }
@@ -101,8 +102,10 @@ fn file_differs(entry: &Entry, found: &Found) -> Result<Option<&'static str>, Er
 
 fn object_differs(entry: &Entry, thing: &Thing) -> Option<&'static str> {
     match (&entry.content, &thing.what) {
-        (Content::Directory { .. }, What::Directory(_) | What::Implied) | (Content::Link { .. }, What::Object(_)) => {
-            None
+        (Content::Directory { .. }, What::Directory(_) | What::Implied) => None,
+        // Where it points is in the manifest and not read again; another length says that it has changed.
+        (Content::Link { target }, What::Object(object)) => {
+            (object.size != target.as_bytes().len() as u64).then_some("was written to")
         }
         (Content::File { size, .. }, What::Object(object)) if *size != object.size => Some("has another size"),
         (Content::File { seen, .. }, What::Object(object)) => {

@@ -136,6 +136,34 @@ fn a_file_that_changes_after_it_was_recorded_is_named() {
 }
 
 #[test]
+fn what_comes_to_a_bucket_after_it_was_recorded_is_named_even_if_it_is_empty() {
+    let work = Work::from_store("none");
+    fill(&work);
+    // As a console makes a folder.
+    work.server.put("source/data/shown/", "", &[]);
+    work.run_all(&["upload"]);
+    assert_eq!(work.run("validate").verdict(), "VALID");
+    work.server.put("source/data/new", "", &[]);
+    let done = work.run("validate");
+    assert_eq!((done.verdict(), done.count("extra")), ("INVALID", 1), "{done:?}");
+    assert!(done.message().contains("'new' has come to the source since it was recorded"), "{done:?}");
+}
+
+#[test]
+fn a_link_in_a_bucket_that_points_elsewhere_after_it_was_recorded_is_named() {
+    let work = Work::from_store("none");
+    fill(&work);
+    let link = |target: &str| work.server.put("source/data/to-link", target, &["x-amz-meta-relocationtype: link"]);
+    link("a/one");
+    work.run_all(&["upload"]);
+    assert_eq!(work.run("validate").verdict(), "VALID");
+    link("a/deep/er/three");
+    let done = work.run("validate");
+    assert_eq!((done.verdict(), done.count("different")), ("INVALID", 1), "{done:?}");
+    assert!(done.message().contains("'to-link' of the source was written to since it was recorded"), "{done:?}");
+}
+
+#[test]
 fn a_cycle_of_links_is_moved_and_not_followed() {
     let work = Work::to_store("none");
     let root = work.source_folder();
