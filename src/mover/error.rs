@@ -358,6 +358,7 @@ enum Advice {
     Grant,
     Bucket,
     Buy,
+    Configure,
     Rename,
     Shorten,
     Wait,
@@ -393,7 +394,7 @@ impl Advice {
             Fault::Full(_) => Self::Buy,
             Fault::Key => Self::Rename,
             Fault::Name(_) => Self::Shorten,
-            Fault::Unsupported(_) => Self::Unsupported,
+            Fault::Unsupported(_) => Self::Configure,
             Fault::Missing | Fault::Exists | Fault::Changed | Fault::Busy(_) => Self::Wait,
         }
     }
@@ -410,6 +411,7 @@ impl Advice {
             | Self::Grant
             | Self::Bucket
             | Self::Buy
+            | Self::Configure
             | Self::Rename
             | Self::Shorten => Disposition::Permanent,
         }
@@ -454,6 +456,9 @@ impl Advice {
             }
             (Self::Buy, _) => {
                 "raise the store's quota or free room there, then recover: what has been written is kept and not written again".to_owned()
+            }
+            (Self::Configure, _) => {
+                "correct the settings of the store in the plan's template, or choose a store that can do it, then recover".to_owned()
             }
             (Self::Rename, Side::Source) => {
                 "rename such objects, or choose a prefix without them, then start over with a retry of the relocation".to_owned()

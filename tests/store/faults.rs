@@ -103,6 +103,22 @@ fn a_server_that_is_not_there_is_tried_again_later() {
 }
 
 #[test]
+fn an_endpoint_without_encryption_that_nobody_has_allowed_is_final() {
+    let work = Work::from_store("none");
+    let done = run_with(&work, "upload", |command| {
+        command.env_remove("AWS_ALLOW_HTTP");
+    });
+    done.assert_stopped(
+        65,
+        &[
+            "cannot list '.' of the source s3://source/data: the store cannot do it: its endpoint is plain HTTP",
+            "AWS_ALLOW_HTTP",
+            "correct the settings of the store in the plan's template",
+        ],
+    );
+}
+
+#[test]
 fn an_object_that_changes_or_vanishes_after_it_was_recorded_is_named() {
     let work = uploaded(Work::between_stores("none"));
     work.server.put("source/data/a/one", "eno", &[]);
@@ -115,24 +131,6 @@ fn an_object_that_changes_or_vanishes_after_it_was_recorded_is_named() {
     assert!(!work.server.keys("target").contains(&"a/one".to_owned()), "nothing of it was written");
     // The first step again takes the source as it is now.
     work.run_all(&["upload", "validate", "import", "postprocess"]);
-}
-
-#[test]
-fn a_file_that_changes_after_it_was_recorded_is_named() {
-    let work = uploaded(Work::to_store("none"));
-    let path = work.source_folder().join("a/one");
-    let before = fs::metadata(&path).unwrap().modified().unwrap();
-    // The same size and the same time: only the change time tells, and the digest.
-    fs::write(&path, "eno").unwrap();
-    fs::File::open(&path).unwrap().set_modified(before).unwrap();
-    let done = work.run("import");
-    done.assert_stopped(65, &["'a/one' of the source has other content than the manifest says, so it has changed"]);
-    assert!(work.server.keys("target").iter().all(|key| !key.ends_with("a/one")));
-    fs::write(&path, "longer").unwrap();
-    work.run("import").assert_stopped(65, &["'a/one' of the source has another size"]);
-    fs::remove_file(&path).unwrap();
-    work.run("import").assert_stopped(65, &["'a/one' of the source is missing"]);
-    assert_eq!(work.run("validate").verdict(), "INVALID");
 }
 
 #[test]
@@ -161,6 +159,24 @@ fn a_link_in_a_bucket_that_points_elsewhere_after_it_was_recorded_is_named() {
     let done = work.run("validate");
     assert_eq!((done.verdict(), done.count("different")), ("INVALID", 1), "{done:?}");
     assert!(done.message().contains("'to-link' of the source was written to since it was recorded"), "{done:?}");
+}
+
+#[test]
+fn a_file_that_changes_after_it_was_recorded_is_named() {
+    let work = uploaded(Work::to_store("none"));
+    let path = work.source_folder().join("a/one");
+    let before = fs::metadata(&path).unwrap().modified().unwrap();
+    // The same size and the same time: only the change time tells, and the digest.
+    fs::write(&path, "eno").unwrap();
+    fs::File::open(&path).unwrap().set_modified(before).unwrap();
+    let done = work.run("import");
+    done.assert_stopped(65, &["'a/one' of the source has other content than the manifest says, so it has changed"]);
+    assert!(work.server.keys("target").iter().all(|key| !key.ends_with("a/one")));
+    fs::write(&path, "longer").unwrap();
+    work.run("import").assert_stopped(65, &["'a/one' of the source has another size"]);
+    fs::remove_file(&path).unwrap();
+    work.run("import").assert_stopped(65, &["'a/one' of the source is missing"]);
+    assert_eq!(work.run("validate").verdict(), "INVALID");
 }
 
 #[test]

@@ -35,7 +35,14 @@ impl Fault {
     /// Judges an error of the library.
     #[must_use]
     pub fn of(error: &object_store::Error) -> Self {
-        let code = code(error);
+        let texts = texts(error);
+        if texts.iter().any(|text| text.contains("URL scheme is not allowed")) {
+            return Self::Unsupported(
+                "its endpoint is plain HTTP, which AWS_ALLOW_HTTP, GOOGLE_ALLOW_HTTP or AZURE_ALLOW_HTTP has to allow"
+                    .to_owned(),
+            );
+        }
+        let code = code(&texts);
         // The codes first: several of them share a status, and the library judges by the status alone.
         match code.as_str() {
             "NoSuchBucket" | "ContainerNotFound" => return Self::NoBucket,
@@ -100,14 +107,19 @@ impl Fault {
     }
 }
 
-/// The code of a refusal, its HTTP status, or what became of the connection: never the rest of an answer.
-fn code(error: &object_store::Error) -> String {
+/// What an error says, and what its causes say.
+fn texts(error: &object_store::Error) -> Vec<String> {
     let mut texts = vec![error.to_string()];
     let mut source = error.source();
     while let Some(inner) = source {
         texts.push(inner.to_string());
         source = inner.source();
     }
+    texts
+}
+
+/// The code of a refusal, its HTTP status, or what became of the connection: never the rest of an answer.
+fn code(texts: &[String]) -> String {
     let between = |text: &str, open: &str, close: char| {
         let start = text.find(open)? + open.len();
         let found: String = text[start..].chars().take_while(|character| *character != close).collect();
@@ -117,8 +129,15 @@ fn code(error: &object_store::Error) -> String {
     let coded = texts.iter().find_map(|text| between(text, "<Code>", '<'));
     let status = || texts.iter().find_map(|text| between(text, "status code: ", ' '));
     let connection = || {
-        let words =
-            ["Connection refused", "dns error", "operation timed out", "connection closed", "tcp connect error"];
+        let words = [
+            "Connection refused",
+            "Connection reset",
+            "dns error",
+            "invalid peer certificate",
+            "operation timed out",
+            "connection closed",
+            "tcp connect error",
+        ];
         let word = words.into_iter().find(|word| texts.iter().any(|text| text.contains(word)))?;
         Some(word.to_lowercase())
     };
@@ -143,6 +162,13 @@ mod tests {
         let fault = Fault::of(&error);
         assert_eq!(fault, Fault::Credentials("SignatureDoesNotMatch".to_owned()));
         assert!(!format!("{fault:?} {}", fault.phrase()).contains("AKSECRET"));
+    }
+
+    #[test]
+    fn what_became_of_the_connection_is_said_and_nothing_else_of_it() {
+        let source = "error sending request for url (http://k:AKSECRET@h/): invalid peer certificate: UnknownIssuer";
+        let error = object_store::Error::Generic { store: "S3", source: source.into() };
+        assert_eq!(Fault::of(&error), Fault::Busy("invalid peer certificate".to_owned()));
     }
 
     #[test]
