@@ -114,3 +114,27 @@ fn a_store_that_never_answers_well_is_named_and_tried_again_later() {
     work.run_all(&["import", "postprocess"]);
     work.assert_same_files();
 }
+
+#[test]
+fn a_store_that_stays_silent_is_not_waited_for_longer_than_the_plan_says() {
+    let work = Work::to_store("none");
+    fs::write(work.source_folder().join("file"), "file").unwrap();
+    work.run_all(&["upload"]);
+    let proxy = Proxy::before(work.server.port(), &[Fault::Silence], 100, 1);
+    let mut command = through(&work, &proxy, "import");
+    command.env("RELOCATION_STORE_TIMEOUT", "1");
+    work.finish(command).assert_stopped(
+        1,
+        &["of the target s3://target/some/prefix: the store could not do it now (operation timed out); the next attempt tries again"],
+    );
+    // After the usual minute it would not be asked a second time.
+    assert!(proxy.met() > 1, "{} requests", proxy.met());
+    let mut wrong = work.command("import");
+    wrong.env("RELOCATION_STORE_TIMEOUT", "soon");
+    work.finish(wrong).assert_stopped(
+        65,
+        &["the settings of the target s3://target/some/prefix cannot be used: RELOCATION_STORE_TIMEOUT is not a whole number of seconds from 1 to 3600; correct the environment"],
+    );
+    work.run_all(&["import", "postprocess"]);
+    work.assert_same_files();
+}

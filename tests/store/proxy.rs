@@ -25,8 +25,11 @@ pub enum Fault {
     Stall,
     /// The answer comes in small pieces.
     SlowAnswer,
+    /// It is done, and nothing of the answer comes, for as long as the client waits.
+    Silence,
 }
 
+/// Those after which the next try may come soon.
 pub const ALL: [Fault; 7] = [
     Fault::SlowDown,
     Fault::InternalError,
@@ -148,7 +151,7 @@ impl Shared {
                 io::copy(&mut requests.take(length / 2), &mut server)?;
                 return Ok(false);
             }
-            Some(Fault::LoseAnswer | Fault::CutAnswer | Fault::Stall | Fault::SlowAnswer) | None => {
+            Some(Fault::LoseAnswer | Fault::CutAnswer | Fault::Stall | Fault::SlowAnswer | Fault::Silence) | None => {
                 server.write_all(head)?;
                 io::copy(&mut requests.take(length), &mut server)?;
             }
@@ -163,6 +166,11 @@ impl Shared {
         let half = body.len() / 2;
         match fault {
             Some(Fault::LoseAnswer) => return Ok(false),
+            Some(Fault::Silence) => {
+                // Until it goes away.
+                io::copy(requests, &mut io::sink())?;
+                return Ok(false);
+            }
             Some(Fault::CutAnswer) => {
                 let whole = [answer.as_slice(), &body].concat();
                 client.write_all(&whole[..if body.is_empty() { whole.len() / 2 } else { answer.len() + half }])?;

@@ -36,6 +36,7 @@ pub mod key;
 pub mod leftovers;
 pub mod mirror;
 pub mod open;
+pub mod silence;
 
 use fault::Fault;
 

@@ -20,13 +20,12 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::super::end::{Location, Service};
 use super::super::error::{Error, Side, cause};
+use super::silence;
 
 /// Tries after the first one of a request that a store was too busy for; then the attempt ends, and the operator waits longer than we would.
 const TRIES: usize = 6;
 /// After this no further try is made.
 const TRYING: Duration = Duration::from_mins(1);
-/// Longest silence of a store in the middle of an answer.
-const SILENCE: Duration = Duration::from_mins(1);
 /// Longest time to connect.
 const CONNECTING: Duration = Duration::from_secs(10);
 
@@ -49,10 +48,11 @@ pub fn open(
     // Two libraries ask for it; whoever comes second finds it done.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let wrong = |problem| Error::StoreSettings { side, store: location.to_string(), problem };
+    let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
     let client = ClientOptions::new()
         .with_timeout_disabled()
         .with_connect_timeout(CONNECTING)
-        .with_read_timeout(SILENCE)
+        .with_read_timeout(silence::longest(&variables).map_err(wrong)?)
         .with_http1_only();
     let backoff =
         BackoffConfig { init_backoff: Duration::from_millis(200), max_backoff: Duration::from_secs(8), base: 2.0 };
