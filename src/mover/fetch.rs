@@ -37,6 +37,8 @@ use super::workspace::{self, Workspace};
 
 /// Entries between two `syncfs`: what a killed attempt loses at most.
 const EPOCH: usize = 1024;
+/// The same where nothing is staged, and so no disk is waited for; what is said about objects takes memory.
+const LISTED_EPOCH: usize = 128;
 /// The same in bytes.
 const EPOCH_BYTES: u64 = 256 << 20;
 
@@ -88,7 +90,7 @@ pub struct Things {
 enum Spot {
     Directory(u32),
     Object(u32),
-    Implied(usize),
+    Implied(u32),
 }
 
 impl Things {
@@ -103,7 +105,7 @@ impl Things {
         match spot {
             Spot::Object(number) => spelt(number).unwrap_or_else(|| self.listing.key(number).as_bytes()),
             Spot::Directory(number) => spelt(number).unwrap_or_else(|| split(self.listing.key(number).as_bytes()).0),
-            Spot::Implied(number) => self.folders[number].as_bytes(),
+            Spot::Implied(number) => self.folders[usize::try_from(number).expect("at least 32 bits")].as_bytes(),
         }
     }
 }
@@ -167,7 +169,8 @@ pub fn list(store: &Store, header: &Header, items: &[String]) -> Result<Listed, 
     if let Some(item) = items.iter().find(|item| missing.contains(item.as_str())) {
         return Err(Error::MissingItem { item: item.clone() });
     }
-    spots.extend((0..folders.len()).map(Spot::Implied));
+    let count = u32::try_from(folders.len()).map_err(|_| store.failed("list", "", Fault::Key))?;
+    spots.extend((0..count).map(Spot::Implied));
     let folder = |path| RelativePath::try_from(path).expect("the start of a path is one");
     things.folders = folders.into_iter().map(folder).collect();
     spots.sort_unstable_by(|one, other| things.path(*one).cmp(things.path(*other)).then_with(|| one.cmp(other)));
@@ -287,6 +290,7 @@ impl Fetch {
         let mut growing = None;
         let mut pending: Vec<Entry> = Vec::new();
         let mut pending_bytes = 0;
+        let epoch = if self.data.is_none() && self.packs.is_none() { LISTED_EPOCH } else { EPOCH };
         let read = pool::in_order(
             self.pace.threads(),
             || feed.piece(),
@@ -305,7 +309,7 @@ impl Fetch {
                     progress.advance(1);
                 }
                 pending.push(entry);
-                if pending.len() < EPOCH && pending_bytes < EPOCH_BYTES {
+                if pending.len() < epoch && pending_bytes < EPOCH_BYTES {
                     return Ok(());
                 }
                 pending_bytes = 0;

@@ -1,7 +1,7 @@
 //! A store's listing in little memory.
 //!
 //! An object of a listing takes some 200 bytes as a structure with texts of its own, and a store can hold millions.
-//! [`Listing`] packs them into one text and a row of numbers each, about 80 bytes with keys and `ETag`s of the usual length.
+//! [`Listing`] packs them into one text and a row of numbers each, about 60 bytes with keys and `ETag`s of the usual length.
 //! [`There`] keeps digests only, for whoever just asks whether a key is taken.
 
 use std::collections::HashMap;
@@ -13,18 +13,25 @@ use super::store::{Object, Store};
 
 /// The length of an `ETag` that is not there.
 const NO_ETAG: u16 = u16::MAX;
+/// The length of one that is packed.
+const PACKED: u16 = u16::MAX - 1;
+/// Bytes that it takes.
+const PACKED_BYTES: usize = 16;
+/// So many objects share the place where the bytes of the first one start.
+const GROUP: usize = 32;
 
 /// Objects in the order in which they were added.
 #[derive(Debug, Default)]
 pub struct Listing {
     /// Each object's key, and its `ETag` right after it.
-    text: String,
+    bytes: Vec<u8>,
     rows: Vec<Row>,
+    /// Where the bytes of each group start.
+    starts: Vec<u64>,
 }
 
 #[derive(Debug)]
 struct Row {
-    start: u64,
     size: u64,
     seconds: i64,
     nanoseconds: u32,
@@ -32,22 +39,38 @@ struct Row {
     etag: u16,
 }
 
+impl Row {
+    fn etag_bytes(&self) -> usize {
+        match self.etag {
+            NO_ETAG => 0,
+            PACKED => PACKED_BYTES,
+            length => length.into(),
+        }
+    }
+}
+
 impl Listing {
     /// Adds an object and says its number. No store has keys of 64 KiB; whoever answers so is no store.
     pub fn push(&mut self, object: &Object) -> Result<u32, Fault> {
         let Object { key, size, modified, etag } = object;
-        let length = |text: &str| u16::try_from(text.len()).ok().filter(|length| *length < NO_ETAG).ok_or(Fault::Key);
-        let row = Row {
-            start: self.text.len() as u64,
-            size: *size,
-            seconds: modified.0,
-            nanoseconds: modified.1,
-            key: length(key)?,
-            etag: etag.as_deref().map_or(Ok(NO_ETAG), length)?,
+        let length = |text: &str| u16::try_from(text.len()).ok().filter(|length| *length < PACKED).ok_or(Fault::Key);
+        let packed = etag.as_deref().and_then(pack);
+        let etag_length = match (etag.as_deref(), packed) {
+            (None, _) => NO_ETAG,
+            (Some(_), Some(_)) => PACKED,
+            (Some(etag), None) => length(etag)?,
         };
+        let row =
+            Row { size: *size, seconds: modified.0, nanoseconds: modified.1, key: length(key)?, etag: etag_length };
         let number = u32::try_from(self.rows.len()).map_err(|_| Fault::Key)?;
-        self.text.push_str(key);
-        self.text.push_str(etag.as_deref().unwrap_or_default());
+        if self.rows.len().is_multiple_of(GROUP) {
+            self.starts.push(self.bytes.len() as u64);
+        }
+        self.bytes.extend_from_slice(key.as_bytes());
+        match packed {
+            Some(packed) => self.bytes.extend_from_slice(&packed),
+            None => self.bytes.extend_from_slice(etag.as_deref().unwrap_or_default().as_bytes()),
+        }
         self.rows.push(row);
         Ok(number)
     }
@@ -55,26 +78,47 @@ impl Listing {
     /// The key of an object.
     #[must_use]
     pub fn key(&self, number: u32) -> &str {
-        let row = self.row(number);
-        self.text(row.start, row.key)
+        text(self.of(number).1)
     }
 
     /// An object as it was added.
     #[must_use]
     pub fn object(&self, number: u32) -> Object {
-        let row = self.row(number);
-        let etag = (row.etag != NO_ETAG).then(|| self.text(row.start + u64::from(row.key), row.etag).to_owned());
-        Object { key: self.key(number).to_owned(), size: row.size, modified: (row.seconds, row.nanoseconds), etag }
+        let (row, key, etag) = self.of(number);
+        let etag = match row.etag {
+            NO_ETAG => None,
+            PACKED => Some(unpack(etag)),
+            _ => Some(text(etag).to_owned()),
+        };
+        Object { key: text(key).to_owned(), size: row.size, modified: (row.seconds, row.nanoseconds), etag }
     }
 
-    fn row(&self, number: u32) -> &Row {
-        &self.rows[usize::try_from(number).expect("at least 32 bits")]
+    /// An object's row, the bytes of its key, and those of its `ETag`.
+    fn of(&self, number: u32) -> (&Row, &[u8], &[u8]) {
+        let number = usize::try_from(number).expect("at least 32 bits");
+        let (row, group) = (&self.rows[number], number / GROUP);
+        let before = self.rows[group * GROUP..number].iter().map(|row| usize::from(row.key) + row.etag_bytes());
+        let start = usize::try_from(self.starts[group]).expect("it is in memory") + before.sum::<usize>();
+        let (key, rest) = self.bytes[start..].split_at(row.key.into());
+        (row, key, &rest[..row.etag_bytes()])
     }
+}
 
-    fn text(&self, start: u64, length: u16) -> &str {
-        let start = usize::try_from(start).expect("it is in memory");
-        &self.text[start..start + usize::from(length)]
-    }
+/// What was put in was text.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text was put in")
+}
+
+/// The usual `ETag`, 32 hexadecimal digits between quotes, in half the room.
+fn pack(etag: &str) -> Option<[u8; PACKED_BYTES]> {
+    let digits = etag.strip_prefix('"')?.strip_suffix('"')?;
+    let packed = u128::from_str_radix(digits, 16).ok()?.to_be_bytes();
+    (unpack(&packed) == etag).then_some(packed)
+}
+
+fn unpack(packed: &[u8]) -> String {
+    let number = packed.try_into().map(u128::from_be_bytes).expect("as many bytes as were packed");
+    format!("\"{number:032x}\"")
 }
 
 /// Which keys are taken, and by which `ETag`.
@@ -134,7 +178,14 @@ mod tests {
             modified: (-7, 999_999_999),
             etag: etag.map(str::to_owned),
         };
-        let objects = [object("a", Some("\"e\"")), object("", None), object("ä/b", Some("")), object("z", None)];
+        let usual = "\"00c0ffee00c0ffee00c0ffee00c0ffee\"";
+        let mut objects =
+            vec![object("a", Some("\"e\"")), object("", None), object("ä/b", Some("")), object("z", None)];
+        objects.extend(
+            [usual, &usual.to_uppercase(), &usual.replace("\"00", "\"+0"), "\"00\""]
+                .map(|etag| object("y", Some(etag))),
+        );
+        objects.extend((0..100).map(|number| object(&"k".repeat(number), (number % 3 > 0).then_some(usual))));
         let mut listing = Listing::default();
         let numbers: Vec<u32> = objects.iter().map(|object| listing.push(object).unwrap()).collect();
         for (number, object) in numbers.iter().zip(&objects) {
