@@ -11,8 +11,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 const BATCH: usize = 64;
 /// Weight (bytes to move) after which a batch is handed over earlier.
 pub const HEAVY: u64 = 8 << 20;
-/// How many batches may be in flight or waiting for an earlier one.
-const WINDOW: u64 = 64;
+/// How many batches may be in flight or waiting for an earlier one, for each thread. What waits takes memory.
+const WINDOW: usize = 4;
 
 /// Threads used when nobody says otherwise: copying small files waits as much as it computes.
 #[must_use]
@@ -40,6 +40,8 @@ struct Shared<F, E> {
     fed: u64,
     drained: u64,
     is_over: bool,
+    /// Batches that may be ahead of the results.
+    window: u64,
 }
 
 /// Takes pieces from `feed` until it has none, works on them on that many threads, and gives the results to `drain` in order.
@@ -58,7 +60,8 @@ where
     R: Send,
     E: Send,
 {
-    let shared = Mutex::new(Shared { feed, failed: None, fed: 0, drained: 0, is_over: false });
+    let window = (WINDOW * threads) as u64;
+    let shared = Mutex::new(Shared { feed, failed: None, fed: 0, drained: 0, is_over: false, window });
     let moved_on = Condvar::new();
     let (sender, results) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -126,7 +129,7 @@ where
     F: FnMut() -> Result<Option<T>, E>,
 {
     let mut held = lock(shared);
-    while !held.is_over && held.fed - held.drained >= WINDOW {
+    while !held.is_over && held.fed - held.drained >= held.window {
         held = moved_on.wait(held).unwrap_or_else(PoisonError::into_inner);
     }
     if held.is_over {
