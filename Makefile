@@ -235,8 +235,10 @@ test-alerts: install-crds no-operator ## Run the tests of the metrics, alerts an
 test-mover:
 	cargo test --locked --test mover
 
-test-store: ## Run the tests of the mover with an S3 server (versitygw, built first, about 2 minutes)
-	@versitygw=$$(cluster/cluster versitygw) && VERSITYGW=$$versitygw cargo test --locked --test store
+test-store: ## Run the tests of the mover with an S3 server and emulators of Google and Azure (built first, about 4 minutes)
+	@cluster/cluster packages clouds
+	@versitygw=$$(cluster/cluster versitygw) && google=$$(cluster/cluster fake-gcs-server) && azurite=$$(cluster/cluster azurite) && \
+	  VERSITYGW=$$versitygw FAKE_GCS_SERVER=$$google AZURITE=$$azurite cargo test --locked --test store
 
 # BENCH=quick is a trial of about 3 minutes; docs/benchmarks.md lists what else can be set.
 # kwok, which plays the pods, is built here and nowhere else.

@@ -62,6 +62,37 @@ RCLONE=$RELOCATION_CACHE/cluster/rclone-$(cat "$CLUSTER_DIR"/rclone/go.{mod,sum}
 
 build_rclone() { build_tool rclone github.com/rclone/rclone "$RCLONE" "about 3 minutes"; }
 
+# fake-gcs-server is a Google Cloud Storage of JSON requests over a folder, for the porter's tests.
+FAKE_GCS_SERVER=$RELOCATION_CACHE/cluster/fake-gcs-server-$(cat "$CLUSTER_DIR"/fake-gcs-server/go.{mod,sum} | sha256sum | cut -c 1-16)/fake-gcs-server
+
+build_fake_gcs_server() { build_tool fake-gcs-server github.com/fsouza/fake-gcs-server "$FAKE_GCS_SERVER" "about 2 minutes"; }
+
+# azurite is an Azure Blob Storage over a folder, for the porter's tests. It comes from npm, and package-lock.json has the digest of each package.
+AZURITE_FOLDER=$RELOCATION_CACHE/cluster/azurite-$(cat "$CLUSTER_DIR"/azurite/package{,-lock}.json | sha256sum | cut -c 1-16)
+AZURITE=$AZURITE_FOLDER/node_modules/.bin/azurite-blob
+
+install_azurite() {
+  local azurite_lock start=$SECONDS partial=$AZURITE_FOLDER/partial
+  [[ -e $AZURITE ]] && return
+  command -v npm >/dev/null || fail "azurite is installed with npm, and no 'npm' is in PATH; run '$CLUSTER_DIR/cluster packages clouds'"
+  mkdir -p "$AZURITE_FOLDER"
+  exec {azurite_lock}>"$AZURITE_FOLDER/lock"
+  flock "$azurite_lock"
+  if [[ ! -e $AZURITE ]]; then
+    printf '  installing %-13s(once; about 30 s) ' azurite >&2
+    rm -rf "$partial"
+    mkdir "$partial"
+    cp "$CLUSTER_DIR"/azurite/package{,-lock}.json "$partial/"
+    # Nothing that a package brings is run.
+    (cd "$partial" && npm ci --ignore-scripts --omit=optional --no-audit --no-fund --loglevel=error >&2) ||
+      fail "installing azurite failed; the messages above are npm's own"
+    mv "$partial/node_modules" "$AZURITE_FOLDER/node_modules"
+    rm -rf "$partial"
+    say "$(seconds_since "$start")"
+  fi
+  exec {azurite_lock}>&-
+}
+
 # build_tool MODULE-FOLDER PACKAGE PROGRAM TIME: builds a program that has a module and a cache folder of its own, once.
 build_tool() {
   local module=$1 package=$2 program=$3 time=$4 folder tool_lock start=$SECONDS

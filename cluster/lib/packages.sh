@@ -40,6 +40,14 @@ time    time
 END
 }
 
+# What the emulator of Azure runs on. Only the porter's tests need it.
+clouds_packages() {
+  cat <<'END'
+node  nodejs
+npm   npm
+END
+}
+
 # missing_packages LIST
 missing_packages() {
   local sign package
@@ -52,13 +60,14 @@ missing_packages() {
   done < <("$1")
 }
 
-# install_packages [benchmark]
+# install_packages [benchmark|clouds]
 install_packages() {
   local missing list=packages
   case ${1:-} in
     '') ;;
     benchmark) list=benchmark_packages ;;
-    *) fail "there is no list of packages '$1'; leave it out, or say 'benchmark'" ;;
+    clouds) list=clouds_packages ;;
+    *) fail "there is no list of packages '$1'; leave it out, or say 'benchmark' or 'clouds'" ;;
   esac
   mapfile -t missing < <(missing_packages "$list")
   ((${#missing[@]})) || return 0
