@@ -201,7 +201,7 @@ fn clean_store(
     let leftovers = abort_uploads(store, console, &BTreeSet::new(), |path| Ok(journal.known(path).is_some()))?.aborted;
     let mut removed = Removed { leftovers, ..Removed::default() };
     for (path, line) in lines.iter().rev() {
-        let key = encode(path.as_bytes()).text;
+        let key = encode(path.as_bytes(), store.location().service).text;
         // The journal names the path; whether that is a directory's object, the store tells.
         let keys = [key.clone(), format!("{key}/{}", fence::DIRECTORY)];
         for key in keys {

@@ -69,7 +69,7 @@ pub fn run(
     let (mut not_linked, mut expected) = (0, 0);
     let feed = || {
         let Some(entry) = reader.next_entry()? else { return Ok(None) };
-        let key = object::key(&entry);
+        let key = object::key(&entry, store.location().service);
         expected += u64::from(key.is_some());
         not_linked += u64::from(matches!(entry.content, Content::File { link_of: Some(_), .. }));
         Ok(Some(Piece { entry, key }))

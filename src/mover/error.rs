@@ -264,6 +264,7 @@ fn asked(action: &str, side: Side, store: &str, path: &[u8], fault: &Fault) -> S
         | Fault::Full(_)
         | Fault::Key
         | Fault::Name(_)
+        | Fault::Metadata(_)
         | Fault::Unsupported(_)
         | Fault::Busy(_) => format!("cannot {action} {} of the {side} {store}", Quoted(path)),
     }
@@ -361,6 +362,7 @@ enum Advice {
     Configure,
     Rename,
     Shorten,
+    Unsay,
     Wait,
 }
 
@@ -394,6 +396,7 @@ impl Advice {
             Fault::Full(_) => Self::Buy,
             Fault::Key => Self::Rename,
             Fault::Name(_) => Self::Shorten,
+            Fault::Metadata(_) => Self::Unsay,
             Fault::Unsupported(_) => Self::Configure,
             Fault::Missing | Fault::Exists | Fault::Changed | Fault::Busy(_) => Self::Wait,
         }
@@ -413,7 +416,8 @@ impl Advice {
             | Self::Buy
             | Self::Configure
             | Self::Rename
-            | Self::Shorten => Disposition::Permanent,
+            | Self::Shorten
+            | Self::Unsay => Disposition::Permanent,
         }
     }
 
@@ -446,10 +450,10 @@ impl Advice {
                 "correct the credentials in the Secret that the plan's template mounts, then recover".to_owned()
             }
             (Self::Grant, Side::Source) => {
-                "allow these credentials to list and read there (s3:ListBucket, s3:GetObject), then recover".to_owned()
+                "allow these credentials to list and read there (S3: s3:ListBucket, s3:GetObject; Google: Storage Object Viewer; Azure: Storage Blob Data Reader), then recover".to_owned()
             }
             (Self::Grant, Side::Workspace | Side::Target) => {
-                "allow these credentials to list, read, write and delete there (s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload), then recover".to_owned()
+                "allow these credentials to list, read, write and delete there (S3: s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload; Google: Storage Object User; Azure: Storage Blob Data Contributor), then recover".to_owned()
             }
             (Self::Bucket, _) => {
                 "make the bucket or correct its name in the plan or the relocation's parameters, then recover".to_owned()
@@ -468,6 +472,9 @@ impl Advice {
             }
             (Self::Shorten, _) => {
                 "shorten or rename the path at the source, leave it out with --exclude, or choose a shorter prefix, then start over with a retry of the relocation".to_owned()
+            }
+            (Self::Unsay, _) => {
+                "rename or remove such metadata at the source, or leave the object out with --exclude, then start over with a retry of the relocation".to_owned()
             }
             (Self::Wait, _) => "the next attempt tries again".to_owned(),
         }

@@ -199,11 +199,11 @@ pub fn list(store: &Store, header: &Header, items: &[String]) -> Result<Listed, 
 
 /// The path of a key. Only a key that may be an escaped path costs a request.
 fn path_of(store: &Store, object: &Object, key: &str) -> Result<Vec<u8>, Error> {
-    if !key::may_be_escaped(key) {
+    if !key::may_be_escaped(key, store.location().service) {
         return Ok(key.as_bytes().to_vec());
     }
     let is_escaped = store.look(&object.key)?.is_some_and(|(_, about)| object::is_escaped(&about));
-    let decoded = if is_escaped { key::decode(key) } else { None };
+    let decoded = if is_escaped { key::decode(key, store.location().service) } else { None };
     Ok(decoded.unwrap_or_else(|| key.as_bytes().to_vec()))
 }
 

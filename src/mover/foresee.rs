@@ -8,7 +8,8 @@ use bytes::Bytes;
 use object_store::PutMode;
 
 use super::content::Copier;
-use super::entry::Content;
+use super::end::Service;
+use super::entry::{Content, Entry};
 use super::error::Error;
 use super::fence::{self, TEMPORARY, is_reserved};
 use super::import::Existing;
@@ -23,7 +24,7 @@ use super::send::difference;
 use super::settings::Settings;
 use super::store::fence::StoreFence;
 use super::store::key::Key;
-use super::store::{About, Store, key};
+use super::store::{About, Store, azure, key};
 use super::tree::split;
 use super::workspace::{Problems, Stopped, Workspace};
 use super::{Console, clock};
@@ -51,11 +52,18 @@ pub fn run(
     let (mut needed, mut present) = (0, 0);
     while let Some(entry) = reader.next_entry()? {
         progress.advance(u64::from(entry.is_file()));
-        let Some(key) = object::key(&entry) else { continue };
+        let Some(key) = object::key(&entry, store.location().service) else { continue };
         let path = entry.path.as_bytes();
         let size = if let Content::File { size, .. } = entry.content { size } else { 0 };
         if let Some(problem) = too_long(store, &key, path) {
             problems.add(problem);
+        }
+        if let Some(name) = unfit_metadata(store, &entry) {
+            problems.add(format!(
+                "Azure takes no metadata called {}, as the source says of {}: a name has letters, digits and '_' and starts with no digit; rename or remove it at the source, or leave the object out",
+                Quoted(name.as_bytes()),
+                Quoted(path)
+            ));
         }
         if size > LARGEST {
             problems.add(format!("a store holds no object of {size} bytes like {}; leave it out", Quoted(path)));
@@ -106,6 +114,12 @@ pub fn too_long(store: &Store, key: &Key, path: &[u8]) -> Option<String> {
             key::LONGEST
         )
     })
+}
+
+/// The name of metadata of an object that goes from store to store, if the target cannot hold it.
+fn unfit_metadata<'a>(store: &Store, entry: &'a Entry) -> Option<&'a str> {
+    let Content::File { about, .. } = &entry.content else { return None };
+    if store.location().service == Service::Azure { azure::unfit(about) } else { None }
 }
 
 /// Whether a key is a record or a leftover of a relocation.

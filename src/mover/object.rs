@@ -8,11 +8,12 @@
 //! | further name of a hard-linked file | an object of its own |
 //!
 //! The metadata of an object that comes from a tree: `relocationmode` (octal), `relocationmtime` (seconds.nanoseconds), `relocationowner` (uid:gid), `relocationattributes` (see [`super::attributes`]), `relocationholes` (of a large file with holes).
-//! Every object we write says by `relocationby` which relocation wrote it. The names have no `-` and no `_`, because some service or proxy drops either.
+//! Every object we write says by `relocationby` which relocation wrote it. The names have no `-` and no `_`, because some service or proxy drops either and Azure refuses the former.
 //! What a store said about an object (content type, metadata) goes with it from store to store, and waits in the manifest meanwhile.
 
 use super::attributes::Attributes;
 use super::content::Zeros;
+use super::end::Service;
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen, Stored};
 use super::fence::DIRECTORY;
 use super::owners::NOBODY_KNOWS;
@@ -45,10 +46,10 @@ pub enum Kind {
     Directory,
 }
 
-/// The key of an entry; nothing for a directory that is only implied.
+/// The key of an entry at a service; nothing for a directory that is only implied.
 #[must_use]
-pub fn key(entry: &Entry) -> Option<Key> {
-    let key = encode(entry.path.as_bytes());
+pub fn key(entry: &Entry, service: Service) -> Option<Key> {
+    let key = encode(entry.path.as_bytes(), service);
     match &entry.content {
         Content::Directory { is_implied: true } => None,
         Content::Directory { is_implied: false } => Some(Key { text: format!("{}/{DIRECTORY}", key.text), ..key }),
@@ -192,7 +193,7 @@ mod tests {
         let path = RelativePath::try_from(b"a/\xff".to_vec()).unwrap();
         let file =
             Entry { path, mode: 0o4750, mtime: (-5, 7), uid: 3, gid: 4, attributes: Attributes::default(), content };
-        let key = key(&file).unwrap();
+        let key = key(&file, Service::S3).unwrap();
         let said = about(&file, &key, "me");
         assert!(is_escaped(&said) && kind(&said) == Kind::File);
         let back =
@@ -208,7 +209,7 @@ mod tests {
         let file =
             entry(path, &object(), said.clone(), Held::File { size: 3, digest: Digest::of(b"abc"), stored: None });
         assert_eq!((file.mode, file.mtime), (0o644, (9, 0)));
-        let mut next = about(&file, &key(&file).unwrap(), "me");
+        let mut next = about(&file, &key(&file, Service::S3).unwrap(), "me");
         assert_eq!(next.remove(BY).as_deref(), Some("me"));
         assert_eq!(next, said);
     }
@@ -225,7 +226,7 @@ mod tests {
             attributes: Attributes::default(),
             content: Content::Directory { is_implied },
         };
-        assert_eq!(key(&directory(true)), None);
-        assert_eq!(key(&directory(false)).unwrap().text, "a/.relocation-directory");
+        assert_eq!(key(&directory(true), Service::S3), None);
+        assert_eq!(key(&directory(false), Service::S3).unwrap().text, "a/.relocation-directory");
     }
 }

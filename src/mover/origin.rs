@@ -173,7 +173,7 @@ impl Place {
                     Some(Seen::Object { etag }) => Some(etag.as_str()),
                     Some(Seen::Inode { .. }) | None => None,
                 };
-                match store.read(&encode(path).text, etag) {
+                match store.read(&encode(path, store.location().service).text, etag) {
                     Ok(reading) if reading.object.size != *size => {
                         Err(self.differs(path, "has another size than the manifest says"))
                     }
@@ -202,7 +202,8 @@ impl Place {
                     Some(Seen::Object { etag }) => Some(etag.clone()),
                     Some(Seen::Inode { .. }) | None => None,
                 };
-                let (key, zeros) = (encode(entry.path.as_bytes()).text, object::zeros(about));
+                let key = encode(entry.path.as_bytes(), store.location().service).text;
+                let zeros = object::zeros(about);
                 Ok(Some(Ranged::Object { store: store.clone(), key, etag, zeros }))
             }
         }

@@ -188,7 +188,7 @@ pub fn abort_uploads(
 ) -> Result<Swept, Error> {
     let is_ours = |key: &str| {
         let literal = RelativePath::try_from(key.as_bytes().to_vec()).ok();
-        let decoded = super::store::key::decode(key).and_then(|path| path.try_into().ok());
+        let decoded = super::store::key::decode(key, store.location().service).and_then(|path| path.try_into().ok());
         for path in [literal, decoded].iter().flatten() {
             if knows(path)? {
                 return Ok(true);
@@ -225,7 +225,9 @@ impl Feed<'_> {
             return Ok(Some(Piece::Part { large, number }));
         }
         let Some(entry) = self.reader.next_entry()? else { return Ok(None) };
-        let Some(key) = object::key(&entry) else { return Ok(Some(Piece::Nothing)) };
+        let Some(key) = object::key(&entry, self.sender.store.location().service) else {
+            return Ok(Some(Piece::Nothing));
+        };
         // A store would refuse it in words of its own, and some as if another attempt could help.
         if let Some(problem) = foresee::too_long(self.sender.store, &key, entry.path.as_bytes()) {
             return Err(Error::Problem(problem));
@@ -270,9 +272,7 @@ impl Feed<'_> {
                     // Its parts are of what the source no longer has.
                     sender.store.give_up(&key.text, id);
                 }
-                let mut about = object::about(&entry, &key, &sender.by);
-                object::mark_holes(&mut about, ranged.has_holes());
-                let id = sender.store.begin(&key.text, &about)?;
+                let id = sender.store.begin(&key.text, &sender.about(&entry, &key, &ranged))?;
                 let part_size = store_part(size);
                 sender.journal.add(&Line::Upload { upload: entry.path.clone(), digest, id: id.clone(), part_size })?;
                 (id, part_size, Vec::new(), Chain::default())
@@ -346,6 +346,13 @@ impl Sender<'_> {
         Ok(Done::Part { large, value: value(&hasher), etag })
     }
 
+    /// What to say about the object of a large file.
+    fn about(&self, entry: &Entry, key: &Key, ranged: &Ranged) -> About {
+        let mut about = object::about(entry, key, &self.by);
+        object::mark_holes(&mut about, ranged.has_holes());
+        about
+    }
+
     /// Takes the parts of large files in order. After the last one of a file its object is made, if it is what the manifest says.
     fn grow(&self, growing: &mut Option<Growing>, done: Done) -> Result<Option<Done>, Error> {
         let Done::Part { large, value, etag } = done else { return Ok(Some(done)) };
@@ -369,7 +376,8 @@ impl Sender<'_> {
         }
         self.fence.check()?;
         let entry = large.entry.clone();
-        match self.store.complete(&large.key.text, &large.id, now.etags, Replace::Never) {
+        let about = self.about(&entry, &large.key, &large.ranged);
+        match self.store.complete(&large.key.text, &large.id, now.etags, &about, Replace::Never) {
             Err(Error::Store { fault: Fault::Exists, .. }) => {
                 self.store.give_up(&large.key.text, &large.id);
                 self.meet(&mut Copier::default(), entry, &large.key).map(Some)

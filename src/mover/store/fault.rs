@@ -25,6 +25,8 @@ pub enum Fault {
     Key,
     /// It takes no object with such a key.
     Name(String),
+    /// It takes no object of which such things are said.
+    Metadata(String),
     /// It cannot do this at all.
     Unsupported(String),
     /// It was not reached, or could not do it now.
@@ -49,13 +51,29 @@ impl Fault {
             "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
             | "AuthenticationFailed"
+            | "AuthenticationRequired"
             | "ExpiredToken"
+            | "InvalidAuthenticationInfo"
             | "InvalidToken"
+            | "NoAuthenticationInformation"
             | "AuthorizationHeaderMalformed"
             | "RequestTimeTooSkewed" => return Self::Credentials(code),
-            "AccessDenied" | "AllAccessDisabled" | "AuthorizationPermissionMismatch" | "InvalidObjectState" => {
-                return Self::Denied(code);
-            }
+            "AccessDenied"
+            | "AllAccessDisabled"
+            | "AccountIsDisabled"
+            | "AuthorizationFailure"
+            | "AuthorizationPermissionMismatch"
+            | "AuthorizationProtocolMismatch"
+            | "AuthorizationResourceTypeMismatch"
+            | "AuthorizationServiceMismatch"
+            | "AuthorizationSourceIPMismatch"
+            | "BlobArchived"
+            | "BlobImmutableDueToPolicy"
+            | "InsufficientAccountPermissions"
+            | "InvalidObjectState"
+            | "KeyBasedAuthenticationNotPermitted"
+            | "LeaseIdMissing"
+            | "PublicAccessNotPermitted" => return Self::Denied(code),
             "QuotaExceeded"
             | "InsufficientStorage"
             | "XMinioStorageFull"
@@ -63,10 +81,22 @@ impl Fault {
             | "ServiceQuotaExceeded" => {
                 return Self::Full(code);
             }
-            "KeyTooLongError" | "InvalidObjectName" | "XMinioInvalidObjectName" => {
+            "KeyTooLongError"
+            | "InvalidObjectName"
+            | "InvalidResourceName"
+            | "InvalidUri"
+            | "XMinioInvalidObjectName" => {
                 return Self::Name(code);
             }
+            "EmptyMetadataKey" | "InvalidMetadata" | "MetadataTooLarge" => return Self::Metadata(code),
             _ => {}
+        }
+        if asks_for_token(&texts) {
+            return if code.starts_with('4') {
+                Self::Credentials(code)
+            } else {
+                Self::Busy(format!("{code} when asked for a token").trim_start().to_owned())
+            };
         }
         match error {
             object_store::Error::NotFound { .. } => Self::Missing,
@@ -81,8 +111,13 @@ impl Fault {
             object_store::Error::UnknownConfigurationKey { .. } => {
                 Self::Unsupported("it is configured wrongly".to_owned())
             }
-            _ if code == "507" => Self::Full(code),
-            _ => Self::Busy(code),
+            // The library knows the status of an answer to a listing, and does not say so.
+            _ => match code.as_str() {
+                "401" => Self::Credentials(code),
+                "403" => Self::Denied(code),
+                "507" => Self::Full(code),
+                _ => Self::Busy(code),
+            },
         }
     }
 
@@ -100,6 +135,7 @@ impl Fault {
             Self::Full(code) => with("has no room left", code),
             Self::Key => "has a key with an empty part, '.', '..' or a control character in it".to_owned(),
             Self::Name(code) => with("takes no object with such a key", code),
+            Self::Metadata(code) => with("does not take the metadata of this object", code),
             Self::Unsupported(what) => format!("cannot do it: {what}"),
             Self::Busy(what) if what.is_empty() => "did not do it".to_owned(),
             Self::Busy(what) => format!("could not do it now ({what})"),
@@ -116,6 +152,11 @@ fn texts(error: &object_store::Error) -> Vec<String> {
         source = inner.source();
     }
     texts
+}
+
+/// Whether it was not the store that answered, but whoever gives tokens for it.
+fn asks_for_token(texts: &[String]) -> bool {
+    texts.iter().any(|text| text.starts_with("Error performing token request"))
 }
 
 /// The code of a refusal, its HTTP status, or what became of the connection: never the rest of an answer.
@@ -173,7 +214,19 @@ mod tests {
 
     #[test]
     fn without_a_code_the_status_is_shown() {
-        assert_eq!(Fault::of(&answered("AKSECRET")), Fault::Busy("403".to_owned()));
-        assert_eq!(Fault::of(&answered("<Code>a b</Code>")), Fault::Busy("403".to_owned()));
+        assert_eq!(Fault::of(&answered("AKSECRET")), Fault::Denied("403".to_owned()));
+        assert_eq!(Fault::of(&answered("<Code>a b</Code>")), Fault::Denied("403".to_owned()));
+    }
+
+    #[test]
+    fn who_gives_no_token_does_not_know_the_credentials() {
+        let asked = |answer: &str| {
+            let source = format!("Error performing token request: Error performing POST REDACTED in 1ms - {answer}");
+            Fault::of(&object_store::Error::Generic { store: "GCS", source: source.into() })
+        };
+        let refused = "Server returned non-2xx status code: 400 Bad Request: {\"error\": \"invalid_grant\"}";
+        assert_eq!(asked(refused), Fault::Credentials("400".to_owned()));
+        let lost = "HTTP error: error sending request: tcp connect error";
+        assert_eq!(asked(lost), Fault::Busy("tcp connect error when asked for a token".to_owned()));
     }
 }

@@ -52,7 +52,7 @@ impl StoreFence {
         for _ in 0..RACES {
             let mode = match fence.refuse_older()? {
                 Some((recorded, _)) if recorded == token => return Ok(fence),
-                Some((_, etag)) => PutMode::Update(UpdateVersion { e_tag: etag, version: None }),
+                Some((_, version)) => PutMode::Update(version),
                 None => PutMode::Create,
             };
             let bytes = Bytes::from(token.to_string());
@@ -95,8 +95,8 @@ impl StoreFence {
         if self.token.is_some() { self.store.remove(&self.name) } else { Ok(()) }
     }
 
-    /// What is recorded, with its `ETag`, unless that is newer than we are.
-    fn refuse_older(&self) -> Result<Option<(u64, Option<String>)>, Error> {
+    /// What is recorded, and which version of the record says so, unless that is newer than we are.
+    fn refuse_older(&self) -> Result<Option<(u64, UpdateVersion)>, Error> {
         let Some(ours) = self.token else { return Ok(None) };
         let mut reading = match self.store.read(&self.name, None) {
             Err(Error::Store { fault: Fault::Missing, .. }) => return Ok(None),
@@ -115,6 +115,7 @@ impl StoreFence {
         if recorded > ours {
             return Err(Error::Fenced { ours, recorded, side: self.store.side });
         }
-        Ok(Some((recorded, reading.object.etag.take())))
+        // Google compares versions, the others `ETag`s.
+        Ok(Some((recorded, UpdateVersion { e_tag: reading.object.etag, version: reading.version })))
     }
 }

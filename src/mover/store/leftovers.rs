@@ -1,18 +1,21 @@
 //! Parts of uploads that nobody will complete: they cost money and show nowhere.
 //!
-//! The library cannot list them, so this is a request of our own, by a signed URL, which leaves this module only towards the store.
-//! Google and Azure are not asked: Azure drops such parts after a week, and Google by a rule of the bucket's life cycle.
+//! The library cannot list them. At S3 this is a request of our own, by a signed URL, which leaves this module only towards the store;
+//! at Google it is the library's request for a listing with another query (see [`super::asking`]).
+//! Azure has parts without uploads, which nobody can remove; it is asked whether there are any to go on with.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use object_store::aws::AmazonS3;
 use object_store::path::Path as ObjectPath;
 use object_store::signer::{SignedUrlOptions, Signer as _};
 use serde::Deserialize;
 
 use super::super::error::Error;
-use super::Store;
 use super::fault::Fault;
+use super::open::Opening;
+use super::{Store, google};
 
 /// How long the signed URL of one request is good for.
 const VALID: Duration = Duration::from_mins(1);
@@ -56,7 +59,16 @@ impl Store {
         mut is_ours: impl FnMut(&str) -> Result<bool, Error>,
     ) -> Result<Swept, Error> {
         let mut swept = Swept::default();
-        if self.shared.opened.s3.is_none() {
+        if let Opening::Azure(azure) = &self.shared.opened.service {
+            // There an upload is called by the key of its object.
+            for key in spared {
+                let path = self.path(key)?;
+                let asked = azure.has_waiting(&*self.shared.opened.objects, &path);
+                let failed = |error| self.failed("look for parts of", key, Fault::of(&error));
+                if self.wait(asked).map_err(failed)? {
+                    swept.alive.insert(key.clone());
+                }
+            }
             return Ok(swept);
         }
         let mut marker = (String::new(), String::new());
@@ -90,7 +102,6 @@ impl Store {
 
     fn page(&self, (key_marker, id_marker): &(String, String)) -> Result<Page, Error> {
         let failed = |fault| self.failed("list unfinished uploads of", "", fault);
-        let Some(s3) = &self.shared.opened.s3 else { return Err(failed(Fault::Unsupported(String::new()))) };
         let mut query = vec![("uploads", String::new())];
         if !self.shared.location.prefix.is_empty() {
             query.push(("prefix", format!("{}/", self.shared.location.prefix)));
@@ -98,20 +109,32 @@ impl Store {
         if !key_marker.is_empty() {
             query.extend([("key-marker", key_marker.clone()), ("upload-id-marker", id_marker.clone())]);
         }
-        let options = SignedUrlOptions::new().with_query(query);
-        let bucket = ObjectPath::default();
-        let signed = s3.signed_url_opts(http::Method::GET, &bucket, VALID, &options);
-        let url = self.wait(signed).map_err(|error| failed(Fault::of(&error)))?;
-        let (status, text) = self.wait(fetch(url.as_str())).map_err(|what| failed(Fault::Busy(what.to_owned())))?;
-        if !status.is_success() {
-            let error = object_store::Error::Generic {
-                store: "S3",
-                source: format!("status code: {}: {text}", status.as_u16()).into(),
-            };
-            return Err(failed(Fault::of(&error)));
-        }
+        let text = match &self.shared.opened.service {
+            Opening::S3(s3) => self.wait(ask_s3(s3, query)).map_err(failed)?,
+            Opening::Google => {
+                let mut text = form_urlencoded::Serializer::new(String::new());
+                let asked = google::uploads(&*self.shared.opened.objects, text.extend_pairs(query).finish());
+                let list = self.wait(asked).map_err(|error| failed(Fault::of(&error)))?;
+                String::from_utf8_lossy(&list).into_owned()
+            }
+            Opening::Azure(_) => unreachable!("it has no uploads"),
+        };
         quick_xml::de::from_str(&text).map_err(|_| failed(Fault::Busy("the answer is no list of uploads".to_owned())))
     }
+}
+
+/// Asks S3 by a signed address.
+async fn ask_s3(s3: &AmazonS3, query: Vec<(&str, String)>) -> Result<String, Fault> {
+    let options = SignedUrlOptions::new().with_query(query);
+    let bucket = ObjectPath::default();
+    let signed = s3.signed_url_opts(http::Method::GET, &bucket, VALID, &options);
+    let url = signed.await.map_err(|error| Fault::of(&error))?;
+    let (status, text) = fetch(url.as_str()).await.map_err(|what| Fault::Busy(what.to_owned()))?;
+    if status.is_success() {
+        return Ok(text);
+    }
+    let source = format!("status code: {}: {text}", status.as_u16()).into();
+    Err(Fault::of(&object_store::Error::Generic { store: "S3", source }))
 }
 
 /// Status and text of an answer. The library's own words could repeat the URL, so there are ours.

@@ -30,8 +30,11 @@ use super::parts::store_part;
 use super::records;
 use super::tree::Time;
 
+pub mod asking;
+pub mod azure;
 pub mod fault;
 pub mod fence;
+pub mod google;
 pub mod key;
 pub mod leftovers;
 pub mod mirror;
@@ -39,6 +42,7 @@ pub mod open;
 pub mod silence;
 
 use fault::Fault;
+use open::Opening;
 
 /// Bytes on their way to a store at the same time.
 const BUDGET: u64 = 24 << 20;
@@ -89,6 +93,8 @@ pub struct Reading {
     ahead: Bytes,
     /// What the listing would say.
     pub object: Object,
+    /// Which of the object's versions it is, where the store numbers them.
+    pub version: Option<String>,
     /// What is said about it.
     pub about: About,
 }
@@ -147,7 +153,8 @@ impl Store {
     fn open_reading(&self, key: &str, options: GetOptions) -> Result<Reading, Error> {
         let got = self.get("read", key, options)?;
         let (object, about) = (self.object(&got.meta), about(&got.attributes));
-        Ok(Reading { store: self.clone(), stream: got.into_stream(), ahead: Bytes::new(), object, about })
+        let version = got.meta.version.clone();
+        Ok(Reading { store: self.clone(), stream: got.into_stream(), ahead: Bytes::new(), object, version, about })
     }
 
     /// Opens a part of an object for reading; with an `etag`, only if it still has that one.
@@ -171,7 +178,7 @@ impl Store {
         let options = PutOptions { mode, attributes: attributes(about), ..PutOptions::default() };
         let path = self.path(key)?;
         let put = self.wait(self.shared.opened.objects.put_opts(&path, PutPayload::from_bytes(bytes), options));
-        put.map(|put| put.e_tag).map_err(|error| self.failed("write", key, Fault::of(&error)))
+        put.map(|put| quoted(put.e_tag)).map_err(|error| self.failed("write", key, Fault::of(&error)))
     }
 
     /// Writes an object of `size` bytes that `fill` gives one buffer after the other, and shows it only if `check` agrees at the end.
@@ -224,7 +231,7 @@ impl Store {
                 parts.push(self.put_part(key, &id, parts.len(), bytes)?);
             }
             check()?;
-            self.complete(key, &id, parts, replace)
+            self.complete(key, &id, parts, about, replace)
         };
         let sent = send_all();
         if sent.is_err() {
@@ -235,6 +242,10 @@ impl Store {
 
     /// Opens an upload for the parts of an object, which shows when it is completed.
     pub fn begin(&self, key: &str, about: &About) -> Result<String, Error> {
+        // Azure opens none: it keeps blocks by their keys, and is told about the object at the end.
+        if let Opening::Azure(_) = self.shared.opened.service {
+            return Ok(key.to_owned());
+        }
         let options = PutMultipartOptions { attributes: attributes(about), ..PutMultipartOptions::default() };
         let path = self.path(key)?;
         let begun = self.wait(self.shared.opened.parts.create_multipart_opts(&path, options));
@@ -275,22 +286,32 @@ impl Store {
         put.map(|part| part.content_id).map_err(|error| self.failed("write a part of", key, Fault::of(&error)))
     }
 
-    /// Makes an object of all its parts, and says its `ETag`.
+    /// Makes an object of all its parts, and says its `ETag`. `about` is what the upload was begun with.
     pub fn complete(
         &self,
         key: &str,
         id: &String,
         parts: Vec<String>,
+        about: &About,
         replace: Replace,
     ) -> Result<Option<String>, Error> {
-        // The request that completes an upload replaces what is there, so this is looked at as late as can be.
-        if replace == Replace::Never && self.look(key)?.is_some() {
+        let opened = &self.shared.opened;
+        let azure = if let Opening::Azure(azure) = &opened.service { Some(azure) } else { None };
+        // But for Azure, the request that completes an upload replaces what is there, so this is looked at as late as can be.
+        if azure.is_none() && replace == Replace::Never && self.look(key)?.is_some() {
             return Err(self.failed("write", key, Fault::Exists));
         }
         let path = self.path(key)?;
         let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
-        let put = self.wait(self.shared.opened.parts.complete_multipart(&path, id, parts));
-        put.map(|put| put.e_tag).map_err(|error| self.failed("write", key, Fault::of(&error)))
+        let complete = opened.parts.complete_multipart(&path, id, parts);
+        let put = match azure {
+            Some(azure) => self.wait(azure.adding(about, replace, complete)),
+            None => self.wait(complete),
+        };
+        put.map(|put| quoted(put.e_tag)).map_err(|error| match Fault::of(&error) {
+            Fault::Changed if replace == Replace::Never => self.failed("write", key, Fault::Exists),
+            fault => self.failed("write", key, fault),
+        })
     }
 
     /// Ends an upload whose object shall not show. The next attempt does it if this fails.
@@ -350,8 +371,7 @@ impl Store {
         let key = if prefix.is_empty() { Some(whole) } else { whole.strip_prefix(prefix.as_str()) };
         let key = key.unwrap_or(whole).trim_start_matches('/').to_owned();
         let modified = (meta.last_modified.timestamp(), meta.last_modified.timestamp_subsec_nanos());
-        // Some servers have none for what they found in their folder.
-        let etag = meta.e_tag.clone().filter(|etag| !etag.trim_matches('"').is_empty());
+        let etag = quoted(meta.e_tag.clone());
         Object { key, size: meta.size, modified, etag }
     }
 }
@@ -377,6 +397,12 @@ impl Reading {
         let store = self.store.shared.location.to_string().into();
         Error::Store { action: "read", side: self.store.side, store, path: path.to_vec(), fault }
     }
+}
+
+/// An `ETag` as headers have it. Azure lists them without their quotes, and some servers have none for what they found in their folder.
+fn quoted(etag: Option<String>) -> Option<String> {
+    let etag = etag.filter(|etag| !etag.trim_matches('"').is_empty())?;
+    Some(if etag.ends_with('"') { etag } else { format!("\"{etag}\"") })
 }
 
 fn about(attributes: &Attributes) -> About {

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -20,6 +21,8 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::super::end::{Location, Service};
 use super::super::error::{Error, Side, cause};
+use super::azure::{Adding, Azure};
+use super::google::Asking;
 use super::silence;
 
 /// Tries after the first one of a request that a store was too busy for; then the attempt ends, and the operator waits longer than we would.
@@ -35,8 +38,18 @@ pub struct Opened {
     pub objects: Arc<dyn ObjectStore>,
     /// For objects in parts.
     pub parts: Arc<dyn MultipartStore>,
-    /// For the requests that the library does not have.
-    pub s3: Option<Arc<AmazonS3>>,
+    /// For what the library leaves out.
+    pub service: Opening,
+}
+
+/// What it takes to do what the library leaves out.
+pub enum Opening {
+    /// It signs addresses.
+    S3(Arc<AmazonS3>),
+    /// Its requests can ask something else.
+    Google,
+    /// So can these, and more can be added to them.
+    Azure(Azure),
 }
 
 /// Opens a store with the variables that name its credentials. Nothing is sent.
@@ -66,23 +79,30 @@ pub fn open(
             }
             builder = builder.with_bucket_name(&location.bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
             let s3 = Arc::new(builder.build().map_err(unbuilt)?);
-            Opened { objects: s3.clone(), parts: s3.clone(), s3: Some(s3) }
+            Opened { objects: s3.clone(), parts: s3.clone(), service: Opening::S3(s3) }
         }
         Service::Google => {
+            // Google unpacks what is stored packed, and says its packed length, unless one takes it packed.
+            let as_stored = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
+            let client = client.with_default_headers(as_stored);
             let mut builder = GoogleCloudStorageBuilder::new().with_client_options(client).with_retry(retry);
+            builder = builder.with_http_connector(Asking::default());
             for (key, value) in settings::<GoogleConfigKey>("GOOGLE_", side, variables).map_err(wrong)? {
                 builder = builder.with_config(key, value);
             }
             let store = Arc::new(builder.with_bucket_name(&location.bucket).build().map_err(unbuilt)?);
-            Opened { objects: store.clone(), parts: store, s3: None }
+            Opened { objects: store.clone(), parts: store, service: Opening::Google }
         }
         Service::Azure => {
             let mut builder = MicrosoftAzureBuilder::new().with_client_options(client).with_retry(retry);
+            builder = builder.with_http_connector(Adding::default());
             for (key, value) in settings::<AzureConfigKey>("AZURE_", side, variables).map_err(wrong)? {
                 builder = builder.with_config(key, value);
             }
+            let account = builder.get_config_value(&AzureConfigKey::AccountName);
             let store = Arc::new(builder.with_container_name(&location.bucket).build().map_err(unbuilt)?);
-            Opened { objects: store.clone(), parts: store, s3: None }
+            let azure = Azure::new(store.credentials().clone(), account);
+            Opened { objects: store.clone(), parts: store, service: Opening::Azure(azure) }
         }
     })
 }
