@@ -215,11 +215,11 @@ fn request(file: &str, url: &str) -> String {
 }
 
 /// A key as a path of a URL.
-fn encoded(key: &str) -> String {
+pub fn encoded(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     key.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-fn between(text: &str, open: &str, close: &str) -> Vec<String> {
+pub fn between(text: &str, open: &str, close: &str) -> Vec<String> {
     text.split(open).skip(1).map(|rest| rest.split(close).next().unwrap().to_owned()).collect()
 }
