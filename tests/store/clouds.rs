@@ -131,18 +131,22 @@ impl Journey {
     fn command(&self, step: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_relocation-mover"));
         command.arg("--termination-log").arg(self.bench.path("result")).arg(step);
-        command.arg("--workspace").arg(self.bench.path("workspace"));
-        if step == "upload" {
+        let has_workspace = self.bench.has_workspace;
+        if has_workspace {
+            command.arg("--workspace").arg(self.bench.path("workspace"));
+        }
+        if step == "upload" && has_workspace {
             command.args(["--staging", self.staging]);
         }
         if step == "upload" || self.staging == "none" && matches!(step, "validate" | "import") {
             command.args(["--source", &self.source]);
         }
-        if matches!(step, "preprocess" | "import" | "postprocess" | "cleanup") {
+        if !has_workspace || matches!(step, "preprocess" | "import" | "postprocess" | "cleanup") {
             command.args(["--target", &self.target]);
         }
         command.env_clear().env("RELOCATION_UUID", self.uuid);
         command.env("RELOCATION_FENCING_TOKEN", self.bench.token.to_string());
+        command.env("TMPDIR", self.bench.root.path());
         command.envs(self.cloud.variables()).envs(self.variables.clone()).stdin(Stdio::null());
         command
     }
@@ -419,6 +423,34 @@ fn credentials_that_nothing_can_be_made_of_are_final() {
     let done = journey.finish(command);
     done.assert_stopped(65, &["credentials or endpoint are missing or malformed; correct the environment"]);
     assert!(!format!("{done:?}").contains("%%%"));
+}
+
+#[test]
+fn a_cloud_keeps_the_records_of_a_plan_without_a_workspace() {
+    for which in BOTH {
+        let mut journey = Journey::new(which, "none");
+        journey.bench = journey.bench.without_workspace();
+        fill_with(&journey, 20 << 20);
+        for step in STEPS {
+            // Each launch records itself, and knows what the others did.
+            journey.bench.token += 1;
+            journey.run_all(&[step]);
+        }
+        let records = |journey: &Journey| {
+            let keys = journey.cloud.keys("target").into_iter();
+            keys.filter(|key| key.contains(".relocation-") && !key.ends_with("/.relocation-directory")).count()
+        };
+        assert!(records(&journey) > 0);
+        journey.run_all(&["notify"]);
+        assert_eq!(records(&journey), 0, "{:?}", journey.cloud.keys("target"));
+        let ignored = ["--no-dereference", "-x", "nothing", "-x", "to-link"];
+        assert_same(&journey.bench.path("source"), &journey.dump(), &ignored);
+        // One that is called off leaves nothing.
+        journey.target = address(which, "target/called/off");
+        journey.run_all(&["upload", "import"]);
+        assert_eq!(journey.run_all(&["cleanup"]).count("removedFiles"), 8);
+        assert!(journey.cloud.keys("target").iter().all(|key| key.starts_with("some/prefix/")));
+    }
 }
 
 /// Some hundred small files beside those of [`fill`].
