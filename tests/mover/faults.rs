@@ -60,6 +60,7 @@ fn a_full_workspace_is_named_and_what_was_staged_is_kept() {
         mount -t tmpfs -o size=16m tmpfs "$ROOT/workspace"
         head -c 15728640 /dev/zero > "$ROOT/workspace/ballast"
         step upload --source "$ROOT/source"
+        ! find "$ROOT/workspace/data" -type f -size -64k | grep .
         rm "$ROOT/workspace/ballast"
         step upload --source "$ROOT/source"
         step validate

@@ -270,6 +270,20 @@ fn the_copy_of_a_file_that_has_changed_since_is_replaced_and_the_old_one_goes() 
 }
 
 #[test]
+fn what_killed_attempts_left_goes_before_anything_is_added() {
+    let bench = Bench::new().sealed();
+    bench.write("source/large", vec![7; 4 << 20]);
+    let left = bench.write("workspace/data/ab/000102030405060708090a0b0c0d0e", "half");
+    let mut command = bench.command("upload");
+    command.args(["--bandwidth", "64K"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    wait_until(|| !left.exists());
+    assert!(!bench.path("workspace/manifest.jsonl").exists(), "there is room for what comes");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn what_a_killed_sealed_upload_had_staged_is_not_staged_again() {
     let bench = Bench::new().sealed();
     for number in 0..6000 {

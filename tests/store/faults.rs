@@ -281,13 +281,22 @@ fn a_store_that_fills_up_keeps_what_it_has() {
         .map(|(code, result)| (code, serde_json::from_str(result).unwrap()))
         .collect();
     assert_eq!(steps.len(), 4, "{stdout} {}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(steps[0].0, "0", "{steps:?}");
     let message = steps[1].1["message"].as_str().unwrap();
-    assert_ne!(steps[1].0, "0", "{message}");
+    let (cause, advice) = message.split_once("; ").unwrap();
+    assert_eq!(steps[1].0, "65", "{message}");
+    // Which file meets it depends on the others that are on their way.
     assert!(
-        message.contains("cannot write '") && message.contains("of the target s3://target/x: the store"),
+        cause.starts_with("cannot write '")
+            && cause.ends_with("' of the target s3://target/x: the store has no room left (InsufficientStorage)"),
         "{message}"
     );
+    assert_eq!(
+        advice,
+        "raise the store's quota or free room there, then recover: what has been written is kept and not written again"
+    );
     assert_eq!(steps[2].0, "0", "{steps:?}");
-    assert!(steps[2].1["counts"]["alreadyThere"].as_u64().unwrap() > 0, "{steps:?}");
+    let count = |name: &str| steps[2].1["counts"][name].as_u64().unwrap();
+    assert!(count("alreadyThere") > 0 && count("alreadyThere") + count("written") == 40, "{steps:?}");
     assert_eq!(steps[3].0, "0", "{steps:?}");
 }

@@ -152,6 +152,20 @@ fn check_killed_import(work: &Work) {
     work.assert_same_files();
 }
 
+#[test]
+fn what_an_upload_has_read_is_not_read_again() {
+    for staging in ["copy", "none"] {
+        let work = Work::from_store(staging);
+        add_files(&work);
+        let read = || work.server.requests("GET", "/source/data/many/");
+        work.run_all(&["upload"]);
+        assert_eq!(read(), 120, "{staging}: the count counts");
+        work.server.put("source/data/many/0/5", "changed", &[]);
+        let done = work.run_all(&["upload"]);
+        assert_eq!((done.count("alreadyStaged"), read()), (119, 121), "{staging}: {done:?}");
+    }
+}
+
 fn directories(work: &Work) -> usize {
     work.server
         .keys("target")

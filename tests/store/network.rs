@@ -30,7 +30,8 @@ fn assert_may_go_on(done: &Done, step: &str) {
     if done.code == Some(1) {
         let message = done.message();
         assert!(message.contains("the store") && message.contains("the next attempt"), "{step}: {message}");
-        assert!(message.starts_with("cannot ") || message.contains("changed while it was copied"), "{step}: {message}");
+        // Nobody writes to the source, so nobody is told that somebody does.
+        assert!(message.starts_with("cannot "), "{step}: {message}");
     }
 }
 
