@@ -14,10 +14,14 @@ mod clouds;
 mod faults;
 #[path = "store/google.rs"]
 mod google;
+#[path = "store/holes.rs"]
+mod holes;
 #[path = "mover/killing.rs"]
 mod killing;
 #[path = "store/kills.rs"]
 mod kills;
+#[path = "store/links.rs"]
+mod links;
 #[path = "store/moves.rs"]
 mod moves;
 #[path = "store/names.rs"]
@@ -38,5 +42,7 @@ mod sealed;
 mod server;
 #[path = "store/undo.rs"]
 mod undo;
+#[path = "store/versions.rs"]
+mod versions;
 #[path = "store/work.rs"]
 mod work;

@@ -151,12 +151,14 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
 }
 
-fn escape(name: &[u8]) -> String {
+/// A name in ASCII without a space, a `:` or a `/`.
+pub(super) fn escape(name: &[u8]) -> String {
     let one = |byte: &u8| if is_plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
     name.iter().map(one).collect()
 }
 
-fn unescape(text: &str) -> Option<Vec<u8>> {
+/// The name that [`escape`] made this of; nothing where a `%` has no digits.
+pub(super) fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut parts = text.split('%');
     let mut name = parts.next()?.as_bytes().to_vec();
     for part in parts {

@@ -11,6 +11,7 @@ use super::content::Copier;
 use super::entry::{Content, Entry};
 use super::error::Error;
 use super::foresee::is_record;
+use super::links::{Firsts, Lost};
 use super::manifest::{Reader, Totals};
 use super::object;
 use super::outcome::Outcome;
@@ -18,7 +19,7 @@ use super::postprocess::DIFFERS;
 use super::preprocess::Known;
 use super::progress::Progress;
 use super::quoted::Quoted;
-use super::send::{abort_uploads, difference};
+use super::send::{abort_uploads, compare};
 use super::settings::Settings;
 use super::store::Store;
 use super::store::fence::StoreFence;
@@ -66,21 +67,23 @@ pub fn run(
     let mut problems = Problems::new(workspace, "reports/postprocess-problems.txt");
     let mut progress = Progress::new(console.out, clock::now, totals.files);
     let mut reader = Reader::open(&workspace.root)?;
-    let (mut not_linked, mut expected) = (0, 0);
+    let firsts = Firsts::read(&workspace.root, totals)?;
+    let (mut lost, mut expected) = (Lost::default(), 0);
     let feed = || {
         let Some(entry) = reader.next_entry()? else { return Ok(None) };
         let key = object::key(&entry, store.location().service);
         expected += u64::from(key.is_some());
-        not_linked += u64::from(matches!(entry.content, Content::File { link_of: Some(_), .. }));
         Ok(Some(Piece { entry, key }))
     };
     let work = |copier: &mut Copier, Piece { entry, key }: Piece| {
-        let Some(key) = key else { return Ok((entry, None)) };
-        let how = difference(store, &entry, &key, copier, &settings.pace.throttle)?;
-        Ok::<_, Error>((entry, how))
+        let Some(key) = key else { return Ok((entry, None, true)) };
+        let (how, said) = compare(store, &entry, &key, copier, &settings.pace.throttle)?;
+        let says_links = firsts.are_said(&entry, &said);
+        Ok::<_, Error>((entry, how, says_links))
     };
-    let drain = |(entry, how): (Entry, Option<&str>)| {
+    let drain = |(entry, how, says_links): (Entry, Option<&str>, bool)| {
         progress.advance(u64::from(entry.is_file()));
+        lost.take(&entry, says_links);
         if let Some(how) = how {
             problems.add(format!("{} of the target {how}", Quoted(entry.path.as_bytes())));
         }
@@ -103,7 +106,7 @@ pub fn run(
             ("bytes", *bytes),
             ("extra", extra),
             ("leftoversRemoved", leftovers),
-            ("hardLinksNotKept", not_linked),
+            ("hardLinksNotKept", lost.count),
         ]),
         ..Outcome::said(format!(
             "the target is what the manifest says: {files} files, {directories} directories, {links} links, {bytes} bytes; tree digest {tree_digest}; {extra} other objects are there"

@@ -65,6 +65,12 @@ pub fn digest(from: &OwnedFd) -> io::Result<(u64, Digest)> {
     Ok((size, hasher.finalize().into()))
 }
 
+/// What becomes of the zeros of a file that is copied as a stream: whether it has holes. A file system may also keep a file in less room than its bytes take.
+pub fn zeros(file: &OwnedFd, facts: &Facts) -> io::Result<Zeros> {
+    let has_holes = facts.allocated < facts.size && next(file, SeekFrom::Hole(0), facts.size)? < facts.size;
+    Ok(if has_holes { Zeros::AsHoles } else { Zeros::Written })
+}
+
 /// Copies bytes between files, hashing what it reads.
 #[derive(Debug)]
 pub struct Copier {

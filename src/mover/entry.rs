@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::{Deserialize, Serialize};
 
 use super::attributes::Attributes;
-use super::store::About;
+use super::store::{About, Revision};
 use super::tree::{Facts, Time};
 
 /// One line of the manifest.
@@ -49,7 +49,7 @@ pub enum Content {
         link_of: Option<RelativePath>,
         /// How the source file is recognised as unchanged.
         seen: Option<Seen>,
-        /// What a store says about the object: content type and other metadata.
+        /// What a store says about the object: content type and other metadata. Of a file of a tree, whether it has holes.
         about: About,
         /// Where its packed copy rests; nothing where it is not packed.
         stored: Option<Stored>,
@@ -73,10 +73,7 @@ pub enum Seen {
         ctime: Time,
     },
     /// Of an object.
-    Object {
-        /// Its `ETag`.
-        etag: String,
-    },
+    Object(Revision),
 }
 
 impl Entry {

@@ -4,7 +4,8 @@
 //! The folders that keys imply become directories of the manifest, marked as such, so that a volume can hold what a store holds.
 //! Our own objects that stand for directories and links become these again.
 //!
-//! An object whose `ETag` is as in a line of an earlier attempt, and whose copy is there where there is to be one, is not read again.
+//! An object whose `ETag` and version are as in a line of an earlier attempt, and whose copy is there where there is to be one, is not read again.
+//! Objects that are names of one file become these again (see [`super::links`]), in the order of their paths, whoever has read them and when.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::content::{Copier, Zeros};
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
 use super::fence::{DIRECTORY, Fence, is_reserved};
+use super::links::Names;
 use super::listing::Listing;
 use super::manifest::{self, Header, Leftover, Totals, Writer};
 use super::object::{self, Held, LONGEST_LINK};
@@ -29,9 +31,9 @@ use super::pool;
 use super::progress::Progress;
 use super::quoted::Quoted;
 use super::records;
-use super::stage::{Reused, Staged, begin_staged, is_staged, prune, save, stage_directory, stage_link};
+use super::stage::{Reused, Staged, begin_staged, is_staged, link_staged, prune, save, stage_directory, stage_link};
 use super::store::fault::Fault;
-use super::store::{About, Object, Store, key};
+use super::store::{About, Object, Revision, Store, key};
 use super::tree::{Cursor, Dir, Kind, split};
 use super::workspace::{self, Workspace};
 
@@ -228,9 +230,25 @@ pub struct Fetch {
 
 enum Piece {
     Done(Entry),
-    Read { path: RelativePath, object: Object, to: Option<Dir> },
-    LookAt { path: RelativePath, object: Object },
-    Part { large: Arc<Large>, number: u64 },
+    /// An earlier attempt has read it.
+    Earlier {
+        entry: Entry,
+        object: Object,
+        to: Option<Dir>,
+    },
+    Read {
+        path: RelativePath,
+        object: Object,
+        to: Option<Dir>,
+    },
+    LookAt {
+        path: RelativePath,
+        object: Object,
+    },
+    Part {
+        large: Arc<Large>,
+        number: u64,
+    },
 }
 
 /// What was made of a piece.
@@ -238,6 +256,8 @@ enum Made {
     /// What a console shows as a folder.
     Nothing,
     Line(Entry),
+    /// The line of an earlier attempt.
+    Earlier(Entry),
     Part(Arc<Large>, ChainingValue),
 }
 
@@ -246,7 +266,7 @@ enum Made {
 struct Large {
     path: RelativePath,
     object: Object,
-    etag: String,
+    revision: Revision,
     about: About,
     cut: Cut,
     ranged: Ranged,
@@ -268,7 +288,7 @@ impl pool::Weighed for Piece {
         match self {
             Self::Read { object, .. } => object.size,
             Self::Part { large, number } => large.cut.length(*number),
-            Self::Done(_) | Self::LookAt { .. } => 0,
+            Self::Done(_) | Self::Earlier { .. } | Self::LookAt { .. } => 0,
         }
     }
 }
@@ -285,8 +305,11 @@ impl Fetch {
             fetch: self,
             checkpoint: Checkpoint::read(&self.workspace.root, &self.header.uuid)?,
             parts: Parts::default(),
-            reused: Reused::default(),
+            resumed: 0,
         };
+        let staged = self.data.clone().map(|data| (Cursor::new(data.clone()), Cursor::new(data)));
+        let mut linking = Linking { names: Names::default(), staged };
+        let mut earlier = 0;
         let mut growing = None;
         let mut pending: Vec<Entry> = Vec::new();
         let mut pending_bytes = 0;
@@ -296,14 +319,19 @@ impl Fetch {
             || feed.piece(),
             |copier, piece| self.read(copier, piece),
             |made| {
-                let entry = match made {
+                let mut entry = match made {
                     Made::Nothing => return Ok(()),
                     Made::Line(entry) => entry,
+                    Made::Earlier(entry) => {
+                        earlier += 1;
+                        entry
+                    }
                     Made::Part(large, value) => match self.grow(&mut growing, large, value)? {
                         Some(entry) => entry,
                         None => return Ok(()),
                     },
                 };
+                self.link(&mut linking, &mut entry)?;
                 if let Content::File { size, .. } = &entry.content {
                     pending_bytes += size;
                     progress.advance(1);
@@ -324,7 +352,7 @@ impl Fetch {
         prune(self.data.as_ref(), self.packs.as_ref(), &self.workspace)?;
         checkpoint::clear(&self.workspace.root)?;
         records::remove(&self.workspace.root, manifest::PREVIOUS)?;
-        Ok((totals, feed.reused))
+        Ok((totals, Reused { files: earlier, bytes: feed.resumed }))
     }
 
     fn commit(&self, pending: &mut Vec<Entry>, writer: &mut Writer) -> Result<(), Error> {
@@ -340,6 +368,16 @@ impl Fetch {
             writer.append(&entry)
         })?;
         writer.flush()
+    }
+
+    /// Makes an entry a further name of an earlier one if it is, in the staged copy too.
+    fn link(&self, linking: &mut Linking, entry: &mut Entry) -> Result<(), Error> {
+        let Some(first) = linking.names.judge(entry) else { return Ok(()) };
+        let Some((firsts, others)) = &mut linking.staged else { return Ok(()) };
+        let path = entry.path.as_bytes();
+        let to = others.parent(path)?;
+        self.fence.check()?;
+        link_staged(firsts, first.as_bytes(), path, &to)
     }
 
     /// Reads a part of a large object, and stages it where there is a copy to be.
@@ -386,7 +424,7 @@ impl Fetch {
             return Ok(());
         };
         *unsaved = 0;
-        let seen = Seen::Object { etag: large.etag.clone() };
+        let seen = Seen::Object(large.revision.clone());
         let (root, part_size) = (&self.workspace.root, large.cut.part_size);
         save(root, &self.header.uuid, &large.path, seen, large.staged.as_ref(), part_size, chain)
     }
@@ -400,13 +438,18 @@ impl Fetch {
         earlier: Option<Checkpoint>,
     ) -> Result<Option<Large>, Error> {
         // Only by its ETag is every part known to be of the same object.
-        let Some(etag) = object.etag.clone() else { return Ok(None) };
-        let about = match self.store.look(&object.key)? {
-            Some((now, about)) if now.etag == object.etag && now.size == object.size => about,
+        if object.etag.is_none() {
+            return Ok(None);
+        }
+        let (object, about) = match self.store.look(&object.key)? {
+            Some((now, about)) if now.etag == object.etag && now.size == object.size => {
+                (Object { version: now.version, ..object.clone() }, about)
+            }
             Some(_) | None => return Err(Error::Changed { path: path.as_bytes().to_vec() }),
         };
+        let Some(revision) = object.revision() else { return Ok(None) };
         let cut = Cut { size: object.size, part_size: FETCHED_PART };
-        let seen = Seen::Object { etag: etag.clone() };
+        let seen = Seen::Object(revision.clone());
         self.fence.check()?;
         let earlier = Checkpoint::that_counts(&self.workspace.root, earlier, |earlier| {
             earlier.part_size == FETCHED_PART
@@ -418,29 +461,36 @@ impl Fetch {
         let ranged = Ranged::Object {
             store: self.store.clone(),
             key: object.key.clone(),
-            etag: Some(etag.clone()),
+            revision: Some(revision.clone()),
             zeros: object::zeros(&about),
         };
-        Ok(Some(Large { path: path.clone(), object: object.clone(), etag, about, cut, ranged, staged, begun }))
+        Ok(Some(Large { path: path.clone(), object, revision, about, cut, ranged, staged, begun }))
     }
 
     fn read(&self, copier: &mut Copier, piece: Piece) -> Result<Made, Error> {
         let changed = |path: &RelativePath| Error::Changed { path: path.as_bytes().to_vec() };
         match piece {
             Piece::Done(entry) => Ok(Made::Line(entry)),
+            Piece::Earlier { entry, object, to } => {
+                if self.is_still(&entry, &object)? {
+                    return Ok(Made::Earlier(entry));
+                }
+                self.read(copier, Piece::Read { path: entry.path, object, to })
+            }
             Piece::Part { large, number } => self.read_part(copier, large, number),
             Piece::LookAt { path, object } => match self.store.look(&object.key)? {
                 Some((object, about)) => Ok(Made::Line(object::entry(path, &object, about, Held::Directory))),
                 None => Err(changed(&path)),
             },
-            Piece::Read { path, object, to } => {
-                let mut reading = match self.store.read(&object.key, object.etag.as_deref()) {
+            Piece::Read { path, mut object, to } => {
+                let mut reading = match self.store.read(&object.key, object.revision().as_ref()) {
                     // What a console shows as a folder: the library lists `a/` as `a`, and there is no `a`.
                     Err(Error::Store { fault: Fault::Missing, .. }) if object.size == 0 => return Ok(Made::Nothing),
                     Err(Error::Store { fault: Fault::Missing | Fault::Changed, .. }) => return Err(changed(&path)),
                     other => other?,
                 };
                 let about = std::mem::take(&mut reading.about);
+                object.version = reading.object.version.take();
                 let fill = |_, buffer: &mut [u8]| {
                     let read = reading.fill(buffer).map_err(|fault| reading.failed(path.as_bytes(), fault))?;
                     self.pace.throttle.pass(read);
@@ -470,6 +520,16 @@ impl Fetch {
                 Ok(Made::Line(object::entry(path, &object, about, held)))
             }
         }
+    }
+
+    /// Whether an object with the `ETag` of an earlier attempt's entry also has its version.
+    fn is_still(&self, entry: &Entry, object: &Object) -> Result<bool, Error> {
+        let Content::File { seen: Some(Seen::Object(Revision { version: Some(version), .. })), .. } = &entry.content
+        else {
+            return Ok(true);
+        };
+        let now = self.store.look(&object.key)?;
+        Ok(now.is_some_and(|(now, _)| now.version.as_ref() == Some(version)))
     }
 
     fn stage(
@@ -519,7 +579,15 @@ struct Feed<'a> {
     leftover: Leftover,
     staged: Option<Cursor>,
     packs: Option<Packs>,
-    reused: Reused,
+    /// Bytes of large objects that an earlier attempt had read.
+    resumed: u64,
+}
+
+/// What making further names of files takes.
+struct Linking {
+    names: Names,
+    /// The staged tree, for first names and for others, which are far apart.
+    staged: Option<(Cursor, Cursor)>,
 }
 
 impl Feed<'_> {
@@ -531,13 +599,13 @@ impl Feed<'_> {
         let to = self.staged.as_mut().map(|staged| staged.parent(path.as_bytes())).transpose()?;
         Ok(Some(match what {
             What::Object(object) => match self.reusable(&path, &object, to.as_ref())? {
-                Some(entry) => Piece::Done(entry),
+                Some(entry) => Piece::Earlier { entry, object, to },
                 None if object.size > FETCHED_PART && self.packs.is_none() => {
                     let earlier = self.checkpoint.take_if(|checkpoint| checkpoint.path == path);
                     match self.fetch.begin(&path, &object, to.as_ref(), earlier)? {
                         Some(large) => {
                             let number = large.begun.count();
-                            self.reused.bytes += number * large.cut.part_size;
+                            self.resumed += number * large.cut.part_size;
                             let parts = number..large.cut.count();
                             self.parts.begin(large, parts);
                             return self.piece();
@@ -570,10 +638,10 @@ impl Feed<'_> {
     /// An earlier attempt's entry, if both the object and its copy are as they were then.
     fn reusable(&mut self, path: &RelativePath, object: &Object, to: Option<&Dir>) -> Result<Option<Entry>, Error> {
         let Some(earlier) = self.leftover.find(path.as_bytes()) else { return Ok(None) };
-        let Content::File { size, seen: Some(Seen::Object { etag }), stored, .. } = &earlier.content else {
+        let Content::File { size, seen: Some(Seen::Object(revision)), stored, .. } = &earlier.content else {
             return Ok(None);
         };
-        if *size != object.size || Some(etag) != object.etag.as_ref() {
+        if *size != object.size || Some(&revision.etag) != object.etag.as_ref() {
             return Ok(None);
         }
         let is_there = match (to, &self.packs) {
@@ -581,7 +649,6 @@ impl Feed<'_> {
             (None, Some(packs)) => stored.as_ref().map_or(Ok(false), |stored| packs.has(stored))?,
             (None, None) => true,
         };
-        self.reused.files += u64::from(is_there);
         Ok(is_there.then_some(earlier))
     }
 }

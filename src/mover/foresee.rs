@@ -20,7 +20,7 @@ use super::outcome::Outcome;
 use super::preprocess::{CANNOT, Known, REPORT};
 use super::progress::Progress;
 use super::quoted::Quoted;
-use super::send::difference;
+use super::send::compare;
 use super::settings::Settings;
 use super::store::fence::StoreFence;
 use super::store::key::Key;
@@ -73,7 +73,7 @@ pub fn run(
             continue;
         }
         present += u64::from(entry.is_file());
-        match difference(store, &entry, &key, &mut copier, &settings.pace.throttle)? {
+        match compare(store, &entry, &key, &mut copier, &settings.pace.throttle)?.0 {
             None if entry.is_file() && !journal.has(&entry.path) => {
                 if let Err(error) = existing.judge_equal(path) {
                     problems.add(error.sentence());

@@ -52,7 +52,8 @@ impl Row {
 impl Listing {
     /// Adds an object and says its number. No store has keys of 64 KiB; whoever answers so is no store.
     pub fn push(&mut self, object: &Object) -> Result<u32, Fault> {
-        let Object { key, size, modified, etag } = object;
+        // A listing has no versions.
+        let Object { key, size, modified, etag, version: _ } = object;
         let length = |text: &str| u16::try_from(text.len()).ok().filter(|length| *length < PACKED).ok_or(Fault::Key);
         let packed = etag.as_deref().and_then(pack);
         let etag_length = match (etag.as_deref(), packed) {
@@ -90,7 +91,8 @@ impl Listing {
             PACKED => Some(unpack(etag)),
             _ => Some(text(etag).to_owned()),
         };
-        Object { key: text(key).to_owned(), size: row.size, modified: (row.seconds, row.nanoseconds), etag }
+        let modified = (row.seconds, row.nanoseconds);
+        Object { key: text(key).to_owned(), size: row.size, modified, etag, version: None }
     }
 
     /// An object's row, the bytes of its key, and those of its `ETag`.
@@ -177,6 +179,7 @@ mod tests {
             size: key.len() as u64,
             modified: (-7, 999_999_999),
             etag: etag.map(str::to_owned),
+            version: None,
         };
         let usual = "\"00c0ffee00c0ffee00c0ffee00c0ffee\"";
         let mut objects =

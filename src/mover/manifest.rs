@@ -11,8 +11,8 @@
 //!
 //! A path or link target is a JSON string when it is UTF-8, else `{"hex": …}`; times are seconds and nanoseconds; modes are octal.
 //! Every further name of a hard-linked file carries `linkOf`, the first name in order; `bytes` counts such a file once.
-//! `seen` is how `upload` recognises a source file that has not changed since, for an object its `etag`; it is left out when that could not be told.
-//! `about` is what a store says about an object; a directory is `implied` if it is there only because a key has a slash.
+//! `seen` is how `upload` recognises a source file that has not changed since, for an object its `etag`, and its `version` where the store says one; it is left out when that could not be told.
+//! `about` is what a store says about an object, and of a file of a tree that it has holes; a directory is `implied` if it is there only because a key has a slash.
 //! `stored` is where a packed copy of a file rests, as `data/` and the first two digits and the others (see [`super::packs`]).
 //! A manifest without its `end` line is not complete. While it is written it is called `manifest.jsonl.partial`.
 //!
@@ -36,6 +36,7 @@ use super::entry::{Bytes, Content, Digest, Entry};
 use super::error::{At, Error, Side};
 use super::filter::Filter;
 use super::lines::{self, Pen, Trouble};
+use super::links;
 use super::records;
 use super::seal::Unopened;
 use super::tree::{Dir, Facts};
@@ -327,7 +328,9 @@ impl Reader {
 pub fn check(workspace: &Dir) -> Result<Totals, Error> {
     let mut reader = Reader::open(workspace)?;
     while reader.next_entry()?.is_some() {}
-    Ok(reader.totals())
+    let totals = reader.totals();
+    links::check(workspace, &totals)?;
+    Ok(totals)
 }
 
 /// The totals of a complete manifest, from its last line only.

@@ -30,8 +30,8 @@
 //! **Invariant: killed at any instruction, started again, the same end.** Every step is safe to repeat and to interrupt; `tests/mover.rs` and `tests/store.rs` do both at random.
 //! **Invariant: the source is only read**, and nothing at the target is replaced unless the plan says so.
 //!
-//! What survives a move: contents, names of any bytes, directories (empty ones too), symbolic links (never followed), holes, modes and times; between trees hard links;
-//! between stores content types and metadata. Through a store, modes, times and owners are metadata (see [`object`]), and hard links become files of their own.
+//! What survives a move: contents, names of any bytes, directories (empty ones too), symbolic links (never followed), hard links, holes, modes and times;
+//! between stores content types and metadata. Through a store, modes, times, owners and hard links are metadata (see [`object`] and [`links`]).
 //! Owners, extended attributes and access control lists come back at a tree where the step may set them (see [`attributes`], [`owners`]). What is refused: fifos, sockets and devices.
 //!
 //! It knows nothing of Kubernetes but the step contract (environment, exit codes, termination message), which [`settings`], [`error`] and [`outcome`] speak.
@@ -79,6 +79,7 @@ pub mod foresee;
 pub mod import;
 pub mod journal;
 pub mod lines;
+pub mod links;
 pub mod listing;
 pub mod manifest;
 pub mod notify;

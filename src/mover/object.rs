@@ -5,9 +5,9 @@
 //! | file | key = path (see [`super::store::key`]), its bytes |
 //! | symbolic link | the same, the bytes are where it points, `relocationtype: link` |
 //! | directory | `PATH/.relocation-directory`, empty, `relocationtype: directory`; a directory that is only implied by a key has none |
-//! | further name of a hard-linked file | an object of its own |
+//! | further name of a hard-linked file | the same as a file, and where its first name is (see [`super::links`]) |
 //!
-//! The metadata of an object that comes from a tree: `relocationmode` (octal), `relocationmtime` (seconds.nanoseconds), `relocationowner` (uid:gid), `relocationattributes` (see [`super::attributes`]), `relocationholes` (of a large file with holes).
+//! The metadata of an object that comes from a tree: `relocationmode` (octal), `relocationmtime` (seconds.nanoseconds), `relocationowner` (uid:gid), `relocationattributes` (see [`super::attributes`]), `relocationlink` and `relocationlinked` (see [`super::links`]), `relocationholes` (of a file with holes).
 //! Every object we write says by `relocationby` which relocation wrote it. The names have no `-` and no `_`, because some service or proxy drops either and Azure refuses the former.
 //! What a store said about an object (content type, metadata) goes with it from store to store, and waits in the manifest meanwhile.
 
@@ -16,6 +16,7 @@ use super::content::Zeros;
 use super::end::Service;
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen, Stored};
 use super::fence::DIRECTORY;
+use super::links::{self, Firsts};
 use super::owners::NOBODY_KNOWS;
 use super::store::key::{Key, encode};
 use super::store::{About, Object};
@@ -27,6 +28,10 @@ const OWNER: &str = "meta-relocationowner";
 const ATTRIBUTES: &str = "meta-relocationattributes";
 /// The file had holes.
 const HOLES: &str = "meta-relocationholes";
+/// Where the first name of the same file is.
+const LINK: &str = "meta-relocationlink";
+/// The file has further names.
+const LINKED: &str = "meta-relocationlinked";
 const TYPE: &str = "meta-relocationtype";
 const NAME: &str = "meta-relocationname";
 /// Which relocation wrote an object.
@@ -62,21 +67,12 @@ pub fn key(entry: &Entry, service: Service) -> Option<Key> {
 pub fn about(entry: &Entry, key: &Key, by: &str) -> About {
     let Entry { path: _, mode, mtime, uid, gid, attributes, content } = entry;
     let mut said = About::new();
-    let is_from_store = match content {
-        Content::File { about, seen, .. } => {
-            said.clone_from(about);
-            matches!(seen, Some(Seen::Object { .. })) || !about.is_empty()
-        }
-        Content::Link { .. } => {
-            said.insert(TYPE.to_owned(), "link".to_owned());
-            false
-        }
-        Content::Directory { .. } => {
-            said.insert(TYPE.to_owned(), "directory".to_owned());
-            false
-        }
-    };
-    if !is_from_store {
+    match content {
+        Content::File { about, .. } => said.clone_from(about),
+        Content::Link { .. } => drop(said.insert(TYPE.to_owned(), "link".to_owned())),
+        Content::Directory { .. } => drop(said.insert(TYPE.to_owned(), "directory".to_owned())),
+    }
+    if !is_file_of_store(content) {
         said.insert(MODE.to_owned(), format!("{mode:04o}"));
         said.insert(MTIME.to_owned(), format!("{}.{:09}", mtime.0, mtime.1));
         said.insert(OWNER.to_owned(), format!("{uid}:{gid}"));
@@ -91,10 +87,47 @@ pub fn about(entry: &Entry, key: &Key, by: &str) -> About {
     said
 }
 
-/// Says of a large file that it has holes, so that it gets them again at a tree.
-pub fn mark_holes(about: &mut About, has_holes: bool) {
-    if has_holes {
-        about.insert(HOLES.to_owned(), "yes".to_owned());
+fn is_file_of_store(content: &Content) -> bool {
+    match content {
+        // Of a file of a tree, that it has holes is all that the manifest says so.
+        Content::File { about, seen, .. } => {
+            matches!(seen, Some(Seen::Object(_))) || about.keys().any(|name| name != HOLES)
+        }
+        Content::Link { .. } | Content::Directory { .. } => false,
+    }
+}
+
+/// What the object of an entry says of hard links, if anything: the name and the value. What came from a store goes on as it is.
+#[must_use]
+pub fn said_of_links(entry: &Entry, firsts: &Firsts) -> Option<(&'static str, String)> {
+    let Content::File { link_of, about, .. } = &entry.content else { return None };
+    if is_file_of_store(&entry.content) {
+        return [LINK, LINKED].into_iter().find_map(|name| Some((name, about.get(name)?.clone())));
+    }
+    match link_of {
+        Some(first) => links::reference(&entry.path, first).map(|text| (LINK, text)),
+        None => firsts.has(&entry.path).then(|| (LINKED, "yes".to_owned())),
+    }
+}
+
+/// Where an object says that the first name of its file is.
+#[must_use]
+pub fn link(about: &About) -> Option<&str> {
+    about.get(LINK).map(String::as_str)
+}
+
+/// Whether an object says that its file has further names.
+#[must_use]
+pub fn is_linked(about: &About) -> bool {
+    about.contains_key(LINKED)
+}
+
+/// What the manifest says of a file of a tree so that it gets its holes again.
+#[must_use]
+pub fn about_holes(zeros: Zeros) -> About {
+    match zeros {
+        Zeros::AsHoles => About::from([(HOLES.to_owned(), "yes".to_owned())]),
+        Zeros::Written => About::new(),
     }
 }
 
@@ -136,7 +169,7 @@ pub fn entry(path: RelativePath, object: &Object, mut about: About, held: Held) 
     about.remove(TYPE);
     let (default_mode, content) = match held {
         Held::File { size, digest, stored } => {
-            let seen = object.etag.clone().map(|etag| Seen::Object { etag });
+            let seen = object.revision().map(Seen::Object);
             (0o644, Content::File { size, digest, link_of: None, seen, about, stored })
         }
         Held::Link { target } => (0o777, Content::Link { target: Bytes(target) }),
@@ -177,7 +210,7 @@ mod tests {
     use super::*;
 
     fn object() -> Object {
-        Object { key: String::new(), size: 3, modified: (9, 0), etag: Some("e".to_owned()) }
+        Object { key: String::new(), size: 3, modified: (9, 0), etag: Some("e".to_owned()), version: None }
     }
 
     #[test]

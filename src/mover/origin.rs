@@ -16,7 +16,7 @@ use super::pace::Throttle;
 use super::packs::{Packs, Unpacked};
 use super::store::fault::Fault;
 use super::store::key::encode;
-use super::store::{Reading, Store};
+use super::store::{Reading, Revision, Store};
 use super::tree::{Cursor, Dir, Facts, split};
 use super::workspace::Workspace;
 
@@ -89,8 +89,8 @@ pub enum Ranged {
         store: Store,
         /// Its key.
         key: String,
-        /// What it must still have.
-        etag: Option<String>,
+        /// Which it must still be.
+        revision: Option<Revision>,
         /// What becomes of its zeros at a tree.
         zeros: Zeros,
     },
@@ -169,11 +169,11 @@ impl Place {
                 Ok(Opened::File { fd, facts, side: dir.side })
             }
             Self::Store(store) => {
-                let etag = match seen {
-                    Some(Seen::Object { etag }) => Some(etag.as_str()),
+                let revision = match seen {
+                    Some(Seen::Object(revision)) => Some(revision),
                     Some(Seen::Inode { .. }) | None => None,
                 };
-                match store.read(&encode(path, store.location().service).text, etag) {
+                match store.read(&encode(path, store.location().service).text, revision) {
                     Ok(reading) if reading.object.size != *size => {
                         Err(self.differs(path, "has another size than the manifest says"))
                     }
@@ -198,28 +198,19 @@ impl Place {
             },
             Self::Packs(_) => Ok(None),
             Self::Store(store) => {
-                let etag = match seen {
-                    Some(Seen::Object { etag }) => Some(etag.clone()),
+                let revision = match seen {
+                    Some(Seen::Object(revision)) => Some(revision.clone()),
                     Some(Seen::Inode { .. }) | None => None,
                 };
                 let key = encode(entry.path.as_bytes(), store.location().service).text;
                 let zeros = object::zeros(about);
-                Ok(Some(Ranged::Object { store: store.clone(), key, etag, zeros }))
+                Ok(Some(Ranged::Object { store: store.clone(), key, revision, zeros }))
             }
         }
     }
 }
 
 impl Ranged {
-    /// Whether it is a file that has holes.
-    #[must_use]
-    pub fn has_holes(&self) -> bool {
-        match self {
-            Self::File { facts, .. } => facts.allocated < facts.size,
-            Self::Object { .. } => false,
-        }
-    }
-
     /// Copies a part to the same place of `to`, if there is one to fill, which belongs to the side `written`, and hashes it. Returns where the part ended.
     pub fn copy(
         &self,
@@ -278,8 +269,8 @@ impl Ranged {
     }
 
     fn read_object(&self, path: &[u8], range: Range<u64>) -> Result<Reading, Error> {
-        let Self::Object { store, key, etag, .. } = self else { unreachable!("only objects are read by requests") };
-        match store.read_range(key, etag.as_deref(), range) {
+        let Self::Object { store, key, revision, .. } = self else { unreachable!("only objects are read by requests") };
+        match store.read_range(key, revision.as_ref(), range) {
             Err(Error::Store { fault: Fault::Missing, .. }) => Err(Copied::Source.differs(path, "is missing")),
             Err(Error::Store { fault: Fault::Changed, .. }) => Err(Copied::Source.differs(path, "has changed")),
             other => other,

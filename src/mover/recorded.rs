@@ -1,6 +1,6 @@
 //! `validate` where nothing was staged: whether the source is still what the manifest says.
 //!
-//! It lists the source anew and compares names, types, sizes, times, and what cannot be forged (inode and change time of a file, `ETag` of an object).
+//! It lists the source anew and compares names, types, sizes, times, and what cannot be forged (inode and change time of a file, `ETag` of an object; a listing has no versions, so `import` compares these).
 //! The bytes were read once, by `upload`; they are read again by `import`, which compares every digest before anything shows.
 
 use std::cmp::Ordering;
@@ -109,8 +109,11 @@ fn object_differs(entry: &Entry, thing: &Thing) -> Option<&'static str> {
         }
         (Content::File { size, .. }, What::Object(object)) if *size != object.size => Some("has another size"),
         (Content::File { seen, .. }, What::Object(object)) => {
-            let now = object.etag.clone().map(|etag| Seen::Object { etag });
-            (*seen != now).then_some("was written to")
+            let recorded = match seen {
+                Some(Seen::Object(revision)) => Some(&revision.etag),
+                Some(Seen::Inode { .. }) | None => None,
+            };
+            (recorded != object.etag.as_ref()).then_some("was written to")
         }
         (Content::Directory { .. } | Content::Link { .. } | Content::File { .. }, _) => Some("is of another type"),
     }

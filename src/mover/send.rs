@@ -19,6 +19,7 @@ use super::entry::{Content, Digest, Entry, RelativePath};
 use super::error::Error;
 use super::import::Existing;
 use super::journal::{Begun, Journal, Line, Place as Written, earlier};
+use super::links::{Firsts, Lost};
 use super::listing::There;
 use super::manifest::{Reader, Totals};
 use super::object::{self, Kind};
@@ -32,7 +33,7 @@ use super::store::fault::Fault;
 use super::store::fence::StoreFence;
 use super::store::key::Key;
 use super::store::leftovers::Swept;
-use super::store::{About, Replace, Store};
+use super::store::{About, Reading, Replace, Store};
 use super::workspace::{Stopped, Workspace};
 use super::{Console, clock, fence, foresee, pool};
 
@@ -99,7 +100,7 @@ impl pool::Weighed for Piece {
 
 enum Done {
     Nothing,
-    Present(Entry),
+    Present { entry: Entry, says_links: bool },
     Sent { entry: Entry, etag: Option<String>, has_replaced: bool },
     Part { large: Arc<Large>, value: ChainingValue, etag: String },
 }
@@ -118,6 +119,7 @@ impl Send<'_> {
         });
         let Swept { aborted: leftovers, alive } =
             abort_uploads(&self.store, console, &begun.collect(), |path| Ok(journal.known(path).is_some()))?;
+        let firsts = Firsts::read(&self.workspace.root, &self.totals)?;
         let mut progress = Progress::new(console.out, clock::now, self.totals.files);
         let sender = Sender {
             store: &self.store,
@@ -126,6 +128,7 @@ impl Send<'_> {
             existing: self.existing,
             throttle: &self.settings.pace.throttle,
             by: fence::key(launch).to_string(),
+            firsts: &firsts,
         };
         let mut feed = Feed {
             sender: &sender,
@@ -145,7 +148,7 @@ impl Send<'_> {
             |copier, piece| sender.work(copier, piece),
             |done| {
                 let Some(done) = sender.grow(&mut growing, done)? else { return Ok(()) };
-                progress.advance(counts.take(done, &journal)?);
+                progress.advance(counts.take(done, &journal, &firsts)?);
                 pending += 1;
                 if pending % EPOCH == 0 { journal.flush() } else { Ok(()) }
             },
@@ -154,7 +157,7 @@ impl Send<'_> {
         let flushed = journal.flush();
         sent.and(flushed)?;
         progress.finish();
-        let Counts { sent, bytes, present, replaced, not_linked, too_many_attributes } = counts;
+        let Counts { sent, bytes, present, replaced, links, too_many_attributes } = counts;
         let resumed = feed.resumed;
         let bytes = bytes.saturating_sub(resumed);
         Ok(Outcome {
@@ -167,7 +170,7 @@ impl Send<'_> {
                 ("alreadyThere", present),
                 ("replaced", replaced),
                 ("leftoversRemoved", leftovers),
-                ("hardLinksNotKept", not_linked),
+                ("hardLinksNotKept", links.count),
                 ("attributesNotKept", too_many_attributes),
             ]),
             ..Outcome::said(format!(
@@ -272,7 +275,7 @@ impl Feed<'_> {
                     // Its parts are of what the source no longer has.
                     sender.store.give_up(&key.text, id);
                 }
-                let id = sender.store.begin(&key.text, &sender.about(&entry, &key, &ranged))?;
+                let id = sender.store.begin(&key.text, &sender.about(&entry, &key))?;
                 let part_size = store_part(size);
                 sender.journal.add(&Line::Upload { upload: entry.path.clone(), digest, id: id.clone(), part_size })?;
                 (id, part_size, Vec::new(), Chain::default())
@@ -301,20 +304,27 @@ struct Sender<'a> {
     existing: Existing,
     throttle: &'a Throttle,
     by: String,
+    firsts: &'a Firsts,
 }
 
 impl Sender<'_> {
     fn work(&self, copier: &mut Copier, piece: Piece) -> Result<Done, Error> {
         match piece {
             Piece::Nothing => Ok(Done::Nothing),
-            Piece::Present(entry) => Ok(Done::Present(entry)),
+            // It was written with what it says.
+            Piece::Present(entry) => Ok(Done::Present { says_links: self.firsts.can_be_said(&entry), entry }),
             Piece::Write { entry, key, from, announced } => self.send(copier, entry, &key, &from, announced),
             Piece::Part { large, number } => self.send_part(large, number),
             Piece::Check { entry, key, from, is_ours } => {
                 let path = entry.path.as_bytes();
-                match difference(self.store, &entry, &key, copier, self.throttle)? {
-                    None if is_ours || !entry.is_file() => Ok(Done::Present(entry)),
-                    None => self.existing.judge_equal(path).map(|()| Done::Present(entry)),
+                let (difference, said) = compare(self.store, &entry, &key, copier, self.throttle)?;
+                match difference {
+                    None => {
+                        if !is_ours && entry.is_file() {
+                            self.existing.judge_equal(path)?;
+                        }
+                        Ok(Done::Present { says_links: self.firsts.are_said(&entry, &said), entry })
+                    }
                     Some(_) if self.existing == Existing::Overwrite => {
                         self.journal.add(&Line::Replaces { replaces: entry.path.clone() })?;
                         let announced = announce(&entry, self.journal)?;
@@ -324,6 +334,13 @@ impl Sender<'_> {
                 }
             }
         }
+    }
+
+    /// What to say about the object of an entry.
+    fn about(&self, entry: &Entry, key: &Key) -> About {
+        let mut about = object::about(entry, key, &self.by);
+        about.extend(object::said_of_links(entry, self.firsts).map(|(name, value)| (name.to_owned(), value)));
+        about
     }
 
     fn send_part(&self, large: Arc<Large>, number: u64) -> Result<Done, Error> {
@@ -344,13 +361,6 @@ impl Sender<'_> {
         let etag = self.store.put_part(&large.key.text, &large.id, index, bytes.clone())?;
         self.store.give_back(bytes);
         Ok(Done::Part { large, value: value(&hasher), etag })
-    }
-
-    /// What to say about the object of a large file.
-    fn about(&self, entry: &Entry, key: &Key, ranged: &Ranged) -> About {
-        let mut about = object::about(entry, key, &self.by);
-        object::mark_holes(&mut about, ranged.has_holes());
-        about
     }
 
     /// Takes the parts of large files in order. After the last one of a file its object is made, if it is what the manifest says.
@@ -376,7 +386,7 @@ impl Sender<'_> {
         }
         self.fence.check()?;
         let entry = large.entry.clone();
-        let about = self.about(&entry, &large.key, &large.ranged);
+        let about = self.about(&entry, &large.key);
         match self.store.complete(&large.key.text, &large.id, now.etags, &about, Replace::Never) {
             Err(Error::Store { fault: Fault::Exists, .. }) => {
                 self.store.give_up(&large.key.text, &large.id);
@@ -403,8 +413,9 @@ impl Sender<'_> {
 
     /// Something has come to a key between looking and writing: fine if it is what we were about to write.
     fn meet(&self, copier: &mut Copier, entry: Entry, key: &Key) -> Result<Done, Error> {
-        match difference(self.store, &entry, key, copier, self.throttle)? {
-            None => Ok(Done::Present(entry)),
+        let (difference, said) = compare(self.store, &entry, key, copier, self.throttle)?;
+        match difference {
+            None => Ok(Done::Present { says_links: self.firsts.are_said(&entry, &said), entry }),
             Some(problem) => Err(Error::Conflict { path: entry.path.as_bytes().to_vec(), problem }),
         }
     }
@@ -418,7 +429,7 @@ impl Sender<'_> {
         replace: Replace,
         announced: Written,
     ) -> Result<Done, Error> {
-        let about = object::about(&entry, key, &self.by);
+        let about = self.about(&entry, key);
         let has_replaced = replace == Replace::Whatever;
         self.journal.sync(announced)?;
         self.fence.check()?;
@@ -472,19 +483,31 @@ struct Growing {
     etags: Vec<String>,
 }
 
-/// How the object of an entry differs from the manifest, judged by reading it.
-pub fn difference(
+/// How the object of an entry differs from the manifest, judged by reading it, and what is said about it.
+pub fn compare(
     store: &Store,
     entry: &Entry,
     key: &Key,
     copier: &mut Copier,
     throttle: &Throttle,
-) -> Result<Option<&'static str>, Error> {
-    let path = entry.path.as_bytes();
+) -> Result<(Option<&'static str>, About), Error> {
     let mut reading = match store.read(&key.text, None) {
-        Err(Error::Store { fault: Fault::Missing, .. }) => return Ok(Some("is missing")),
+        Err(Error::Store { fault: Fault::Missing, .. }) => return Ok((Some("is missing"), About::new())),
         other => other?,
     };
+    let difference = difference_of(store, entry, key, &mut reading, copier, throttle)?;
+    Ok((difference, reading.about))
+}
+
+fn difference_of(
+    store: &Store,
+    entry: &Entry,
+    key: &Key,
+    reading: &mut Reading,
+    copier: &mut Copier,
+    throttle: &Throttle,
+) -> Result<Option<&'static str>, Error> {
+    let path = entry.path.as_bytes();
     let kind = object::kind(&reading.about);
     if object::is_escaped(&reading.about) != key.is_escaped {
         return Ok(Some("is the object of another path"));
@@ -520,19 +543,19 @@ struct Counts {
     bytes: u64,
     present: u64,
     replaced: u64,
-    not_linked: u64,
+    links: Lost,
     /// Entries whose attributes do not fit into an object's metadata.
     too_many_attributes: u64,
 }
 
 impl Counts {
     /// Counts one entry, writes its line, and says how many files it was.
-    fn take(&mut self, done: Done, journal: &Journal) -> Result<u64, Error> {
-        let entry = match done {
+    fn take(&mut self, done: Done, journal: &Journal, firsts: &Firsts) -> Result<u64, Error> {
+        let (entry, says_links) = match done {
             Done::Nothing | Done::Part { .. } => return Ok(0),
-            Done::Present(entry) => {
+            Done::Present { entry, says_links } => {
                 self.present += u64::from(entry.is_file());
-                entry
+                (entry, says_links)
             }
             Done::Sent { entry, etag, has_replaced } => {
                 if let Some(etag) = etag {
@@ -543,11 +566,11 @@ impl Counts {
                     self.sent += 1;
                     self.bytes += size;
                 }
-                entry
+                let says_links = firsts.can_be_said(&entry);
+                (entry, says_links)
             }
         };
-        let is_further = matches!(entry.content, Content::File { link_of: Some(_), .. });
-        self.not_linked += u64::from(is_further);
+        self.links.take(&entry, says_links);
         self.too_many_attributes += u64::from(entry.attributes.as_text().is_none());
         Ok(u64::from(entry.is_file()))
     }

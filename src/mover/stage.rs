@@ -8,18 +8,18 @@ use blake3::hazmat::ChainingValue;
 
 use super::attributes::Attributes;
 use super::checkpoint::{self, Checkpoint};
-use super::content::{Copier, keep_start, read_at};
+use super::content::{Copier, keep_start, read_at, zeros};
 use super::entry::{Bytes, Content, Digest, Entry, RelativePath, Seen};
 use super::error::{At, Error, Side};
 use super::fence::Fence;
 use super::manifest::{self, Header, Leftover, Reader, Totals, Writer};
+use super::object::about_holes;
 use super::pace::Pace;
 use super::packs::Packs;
 use super::parts::{Chain, Cut, FILE_PART, Parts, hasher_at, value};
 use super::progress::Progress;
 use super::records;
 use super::scan::{check, walk_source};
-use super::store::About;
 use super::tree::{Cursor, Dir, Facts, Kind, Time, split};
 use super::walk::{Found, Join, Pair, Walk};
 use super::workspace::{self, Workspace};
@@ -222,8 +222,8 @@ impl Stage {
         if seen.is_none() {
             self.read_again(from, before, (before.size, digest), &mut Copier::default(), &found.path)?;
         }
-        let content =
-            Content::File { size: before.size, digest, link_of: None, seen, about: About::new(), stored: None };
+        let about = about_holes(zeros(from, before).at("read", Side::Source, &found.path)?);
+        let content = Content::File { size: before.size, digest, link_of: None, seen, about, stored: None };
         Ok(Entry { attributes, ..Entry::new(path.clone(), before, content) })
     }
 
@@ -288,7 +288,8 @@ impl Stage {
         if seen.is_none() {
             self.read_again(&from, &before, (size, digest), copier, &found.path)?;
         }
-        let content = Content::File { size, digest, link_of: None, seen, about: About::new(), stored };
+        let about = about_holes(zeros(&from, &before).at("read", Side::Source, &found.path)?);
+        let content = Content::File { size, digest, link_of: None, seen, about, stored };
         Ok(Entry { attributes, ..Entry::new(path, &before, content) })
     }
 
@@ -506,7 +507,7 @@ impl Feed<'_> {
         let Some(earlier) = self.leftover.find(&found.path) else {
             return Ok(None);
         };
-        let Content::File { size, digest, link_of: _, seen: Some(seen), about: _, stored } = earlier.content else {
+        let Content::File { size, digest, link_of: _, seen: Some(seen), about, stored } = earlier.content else {
             return Ok(None);
         };
         let facts = &found.facts;
@@ -522,7 +523,7 @@ impl Feed<'_> {
             (None, None) => true,
         };
         self.reused.files += u64::from(is_staged);
-        let content = Content::File { size, digest, link_of: None, seen: Some(seen), about: About::new(), stored };
+        let content = Content::File { size, digest, link_of: None, seen: Some(seen), about, stored };
         // They change with the time of the last change of anything, so they are as they were too.
         Ok(is_staged.then_some((earlier.attributes, content)))
     }
@@ -559,7 +560,7 @@ pub fn stage_link(to: &Dir, path: &[u8], target: &Bytes) -> Result<(), Error> {
 }
 
 /// Makes `path`, which goes into `to`, a further name of the staged `first`.
-fn link_staged(staged: &mut Cursor, first: &[u8], path: &[u8], to: &Dir) -> Result<(), Error> {
+pub fn link_staged(staged: &mut Cursor, first: &[u8], path: &[u8], to: &Dir) -> Result<(), Error> {
     let (first_parent, first_name) = (staged.parent(first)?, split(first).1);
     let look = |dir: &Dir, name: &[u8]| dir.look(name).at("look at", Side::Workspace, path);
     let name = split(path).1;
@@ -660,15 +661,15 @@ impl Sink<'_> {
         if is_last {
             self.firsts.remove(&facts.identity);
         }
-        let Content::File { size, digest, stored, .. } = first.content else {
+        let Content::File { size, digest, about, stored, .. } = first.content else {
             unreachable!("only files are remembered")
         };
         if let (Some(staged), Some(to)) = (&mut self.staged, to) {
             link_staged(staged, first.path.as_bytes(), path.as_bytes(), to)?;
         }
-        let content =
-            Content::File { size, digest, link_of: Some(first.path), seen: None, about: About::new(), stored };
-        Ok(Entry::new(path, facts, content))
+        let content = Content::File { size, digest, link_of: Some(first.path), seen: None, about, stored };
+        // At a store it has them too.
+        Ok(Entry { attributes: first.attributes, ..Entry::new(path, facts, content) })
     }
 
     fn commit(&mut self, writer: &mut Writer) -> Result<(), Error> {
@@ -692,6 +693,7 @@ impl Sink<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::seal::Seal;
+    use super::super::store::Revision;
     use super::*;
 
     #[test]
@@ -702,7 +704,7 @@ mod tests {
             let mut root = Dir::open_root(temporary.path(), Side::Workspace).unwrap();
             root.seal = Some(Arc::new(Seal::new(recipients, None).unwrap()));
             let path = RelativePath::try_from(b"large".to_vec()).unwrap();
-            let seen = Seen::Object { etag: "e".to_owned() };
+            let seen = Seen::Object(Revision { etag: "e".to_owned(), version: None });
             save(&root, "u", &path, seen, None, FILE_PART, &Chain::default()).unwrap();
             assert_eq!(temporary.path().join("upload.checkpoint.json").exists(), is_there);
         }

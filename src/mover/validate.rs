@@ -24,7 +24,7 @@ use super::settings::Settings;
 use super::tree::{Cursor, split};
 use super::walk::{Found, Join, Pair};
 use super::workspace::{Problems, Stopped, Workspace};
-use super::{Console, clock, manifest, pool, recorded};
+use super::{Console, clock, links, manifest, pool, recorded};
 
 /// Runs the step. `source` is needed where nothing was staged.
 pub fn run(source: Option<&End>, site: &Site, settings: &Settings, console: &mut Console) -> Result<Outcome, Stopped> {
@@ -63,6 +63,7 @@ fn judge(
     console: &mut Console,
 ) -> Result<(), Error> {
     let expected = manifest::read_totals(&workspace.root)?;
+    links::check(&workspace.root, &expected)?;
     let reader = Reader::open(&workspace.root)?;
     let header = reader.header.clone();
     let mut progress = Progress::new(console.out, clock::now, expected.files);

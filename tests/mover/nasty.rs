@@ -20,6 +20,8 @@ pub enum What {
     Directory,
     File(Vec<u8>),
     Link(Vec<u8>),
+    /// A further name of the file that is always there, at the root.
+    Again,
 }
 
 /// Names that somebody has had trouble with.
@@ -94,6 +96,7 @@ pub fn a_tree(longest: usize) -> impl Strategy<Value = Vec<Node>> {
         1 => Just(What::Directory),
         4 => proptest::collection::vec(any::<u8>(), 0..20).prop_map(What::File),
         1 => a_name(longest).prop_map(What::Link),
+        1 => Just(What::Again),
     ];
     let node = (proptest::collection::vec(a_name(longest), 1..4), what).prop_map(|(path, what)| Node { path, what });
     proptest::collection::vec(node, 1..10)
@@ -104,7 +107,8 @@ pub fn plant(root: &Path, nodes: &[Node]) {
     // A source of nothing is refused.
     fs::write(root.join("always"), "there").unwrap();
     for Node { path, what } in nodes {
-        let path = path.iter().fold(root.to_owned(), |path, part| path.join(name(part)));
+        let from = if matches!(what, What::Again) { path.len() - 1 } else { 0 };
+        let path = path[from..].iter().fold(root.to_owned(), |path, part| path.join(name(part)));
         if fs::create_dir_all(path.parent().unwrap()).is_err() || path.symlink_metadata().is_ok() {
             continue;
         }
@@ -112,6 +116,7 @@ pub fn plant(root: &Path, nodes: &[Node]) {
             What::Directory => fs::create_dir(path).unwrap(),
             What::File(content) => fs::write(path, content).unwrap(),
             What::Link(target) => symlink(name(target), path).unwrap(),
+            What::Again => fs::hard_link(root.join("always"), path).unwrap(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::killing::{Chance, run_and_kill};
 use crate::moves::fill;
-use crate::work::{Work, noise, sums};
+use crate::work::{Work, names, noise, sums};
 
 fn rounds() -> u64 {
     std::env::var("RELOCATION_MOVER_KILLS").map_or(3, |text| text.parse().unwrap())
@@ -28,15 +28,32 @@ fn add_files(work: &Work) {
     }
 }
 
-fn check(mut work: Work) {
+/// Gives some files of a tree a second name.
+fn add_names(work: &Work) {
+    let root = work.source_folder();
+    fs::create_dir(root.join("names")).unwrap();
+    for number in (0..120).step_by(7) {
+        fs::hard_link(root.join(format!("many/{}/{number}", number % 5)), root.join(format!("names/{number}")))
+            .unwrap();
+    }
+}
+
+fn check(work: Work) {
+    fill(&work);
+    add_files(&work);
+    if !work.source.starts_with("s3://") {
+        add_names(&work);
+    }
+    kill(work, |_| ());
+}
+
+fn kill(mut work: Work, judge: impl Fn(&Work)) {
     let has_workspace = work.bench.has_workspace;
     let mut steps = vec!["upload", "preprocess", "validate", "import", "postprocess"];
     if !has_workspace {
         // Removes the records.
         steps.push("notify");
     }
-    fill(&work);
-    add_files(&work);
     let mut times = Vec::new();
     for step in &steps {
         let start = Instant::now();
@@ -70,6 +87,23 @@ fn check(mut work: Work) {
             assert!(step != "postprocess" || done.count("extra") == 0, "round {round}: {done:?}");
         }
         work.assert_same_files();
+        judge(&work);
+    }
+}
+
+#[test]
+fn killed_at_random_moments_hard_links_come_back_from_a_bucket() {
+    for is_sealed in [false, true] {
+        let work = Work::to_store("none");
+        fill(&work);
+        add_files(&work);
+        add_names(&work);
+        let expected = names(&work.source_folder());
+        assert_eq!(expected.len(), 18);
+        work.move_all();
+        let work = work.turned_round("copy");
+        let work = if is_sealed { work.sealed() } else { work };
+        kill(work, |work| assert_eq!(names(&work.target_folder()), expected));
     }
 }
 

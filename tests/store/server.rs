@@ -12,6 +12,9 @@ pub const KEY: &str = "rootkey";
 /// Distinctive, so that a search for it finds nothing else.
 pub const SECRET: &str = "rootSecretThatNobodyShows7141";
 
+/// Where the server keeps older versions, if it does, and the bucket that has some.
+const VERSIONS: &str = "versions";
+
 pub struct Server {
     root: TempDir,
     port: u16,
@@ -21,8 +24,23 @@ pub struct Server {
 impl Server {
     /// Starts one below `parent`, with the buckets `source` and `target`.
     pub fn start_in(parent: &Path) -> Self {
+        Self::start_with(parent, &["data", "users"])
+    }
+
+    /// The same with one more bucket, `versions`, that keeps the versions of its objects.
+    #[allow(dead_code)] // the benchmark has no versions
+    pub fn start_with_versions_in(parent: &Path) -> Self {
+        let server = Self::start_with(parent, &["data", "users", VERSIONS]);
+        server.make_bucket(VERSIONS);
+        let enabled = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        let (status, body) = server.curl(&["-X", "PUT", "--data", enabled], "versions?versioning=");
+        assert_eq!(status, 200, "{body}");
+        server
+    }
+
+    fn start_with(parent: &Path, folders: &[&str]) -> Self {
         let root = TempDir::new_in(parent).unwrap();
-        for name in ["data", "users"] {
+        for name in folders {
             fs::create_dir(root.path().join(name)).unwrap();
         }
         let (port, child) = start(root.path());
@@ -169,13 +187,19 @@ fn start(root: &Path) -> (u16, Child) {
     for _ in 0..10 {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = fs::File::create(root.join("log")).unwrap();
-        let mut child = Command::new(program())
+        let mut command = Command::new(program());
+        command
             .args(["--port", &format!("127.0.0.1:{port}"), "--access", KEY, "--secret", SECRET, "--keep-alive"])
             .arg("--access-log")
             .arg(root.join("requests"))
             .arg("--iam-dir")
             .arg(root.join("users"))
-            .arg("posix")
+            .arg("posix");
+        let versions = root.join(VERSIONS);
+        if versions.exists() {
+            command.arg("--versioning-dir").arg(versions);
+        }
+        let mut child = command
             .arg(root.join("data"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())

@@ -36,6 +36,17 @@ impl Work {
         Self { source: "s3://source/data".to_owned(), target: "s3://target".to_owned(), ..Self::new(staging) }
     }
 
+    /// The way back, of what was moved, for another relocation with a workspace and a target of its own.
+    pub fn turned_round(self, staging: &'static str) -> Self {
+        for folder in ["workspace", "target"] {
+            fs::remove_dir_all(self.bench.path(folder)).unwrap();
+            fs::create_dir(self.bench.path(folder)).unwrap();
+        }
+        let target = self.bench.path("target").to_str().unwrap().to_owned();
+        let source = if self.target.starts_with("s3://") { self.target } else { self.source };
+        Self { source, target, staging, ..self }
+    }
+
     /// Everything in the workspace is sealed from now on.
     pub fn sealed(self) -> Self {
         Self { bench: self.bench.sealed(), ..self }
@@ -47,9 +58,19 @@ impl Work {
         Self { bench: self.bench.without_workspace(), ..self }
     }
 
+    /// From a bucket that keeps versions to another bucket.
+    pub fn between_stores_with_versions(staging: &'static str) -> Self {
+        let source = "s3://versions/data".to_owned();
+        Self { source, target: "s3://target".to_owned(), ..Self::with(Server::start_with_versions_in, staging) }
+    }
+
     fn new(staging: &'static str) -> Self {
+        Self::with(Server::start_in, staging)
+    }
+
+    fn with(start: impl Fn(&Path) -> Server, staging: &'static str) -> Self {
         let bench = Bench::new();
-        let server = Server::start_in(bench.root.path());
+        let server = start(bench.root.path());
         Self { bench, server, source: String::new(), target: String::new(), staging }
     }
 
@@ -139,6 +160,28 @@ impl Work {
         assert_eq!(source, target);
         assert_eq!(self.server.unfinished("target"), [""; 0]);
     }
+}
+
+/// Which names below a folder are the same file, by `find`: for each file with several names, how many there are, here and elsewhere, and those here.
+pub fn names(folder: &Path) -> Vec<(u64, Vec<String>)> {
+    let script = "find . -type f -links +1 -printf '%i %n %p\\0' | LC_ALL=C sort -z";
+    let output = Command::new("sh").args(["-euc", script]).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut files: BTreeMap<String, (u64, Vec<String>)> = BTreeMap::new();
+    for line in output.stdout.split(|byte| *byte == 0).filter(|line| !line.is_empty()) {
+        let line = line.escape_ascii().to_string();
+        let (inode, rest) = line.split_once(' ').unwrap();
+        let (links, path) = rest.split_once(' ').unwrap();
+        let (count, paths) = files.entry(inode.to_owned()).or_default();
+        *count = links.parse().unwrap();
+        paths.push(path.to_owned());
+    }
+    let mut files: Vec<_> = files.into_values().collect();
+    for (_, paths) in &mut files {
+        paths.sort();
+    }
+    files.sort();
+    files
 }
 
 /// Files below a folder with their digests, links and our objects for directories and links left out.

@@ -116,6 +116,6 @@ impl StoreFence {
             return Err(Error::Fenced { ours, recorded, side: self.store.side });
         }
         // Google compares versions, the others `ETag`s.
-        Ok(Some((recorded, UpdateVersion { e_tag: reading.object.etag, version: reading.version })))
+        Ok(Some((recorded, UpdateVersion { e_tag: reading.object.etag, version: reading.object.version })))
     }
 }

@@ -21,6 +21,7 @@ use object_store::{
     Attribute, Attributes, GetOptions, GetResult, ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions,
     PutPayload,
 };
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -81,6 +82,38 @@ pub struct Object {
     pub modified: Time,
     /// What changes with its content.
     pub etag: Option<String>,
+    /// Which of its versions it is. A listing does not say.
+    pub version: Option<String>,
+}
+
+/// What tells an object from any other that had its key before or has it later.
+///
+/// One that was written again with the same bytes has the same `ETag`, and may have other metadata; where the bucket has versions, it has another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Its `ETag`.
+    pub etag: String,
+    /// Its version, as far as the store says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl Object {
+    /// What tells it from any other; nothing if it has no `ETag`.
+    #[must_use]
+    pub fn revision(&self) -> Option<Revision> {
+        self.etag.clone().map(|etag| Revision { etag, version: self.version.clone() })
+    }
+}
+
+impl Revision {
+    /// Whether an object that was asked for by this `ETag` is this one, as far as is known of both.
+    fn may_be(&self, object: &Object) -> bool {
+        match (&self.version, &object.version) {
+            (Some(recorded), Some(now)) => recorded == now,
+            (None, _) | (_, None) => true,
+        }
+    }
 }
 
 /// What is said about an object beside its bytes: `content-type` and the like by their header, other metadata as `meta-NAME`.
@@ -93,8 +126,6 @@ pub struct Reading {
     ahead: Bytes,
     /// What the listing would say.
     pub object: Object,
-    /// Which of the object's versions it is, where the store numbers them.
-    pub version: Option<String>,
     /// What is said about it.
     pub about: About,
 }
@@ -145,23 +176,24 @@ impl Store {
         Ok(())
     }
 
-    /// Opens an object for reading; with an `etag`, only if it still has that one.
-    pub fn read(&self, key: &str, etag: Option<&str>) -> Result<Reading, Error> {
-        self.open_reading(key, GetOptions { if_match: etag.map(str::to_owned), ..GetOptions::default() })
+    /// Opens an object for reading; with a `revision`, only if it is still that one.
+    pub fn read(&self, key: &str, revision: Option<&Revision>) -> Result<Reading, Error> {
+        self.open_reading(key, revision, GetOptions::default())
     }
 
-    fn open_reading(&self, key: &str, options: GetOptions) -> Result<Reading, Error> {
-        let got = self.get("read", key, options)?;
+    fn open_reading(&self, key: &str, revision: Option<&Revision>, options: GetOptions) -> Result<Reading, Error> {
+        let if_match = revision.map(|revision| revision.etag.clone());
+        let got = self.get("read", key, GetOptions { if_match, ..options })?;
         let (object, about) = (self.object(&got.meta), about(&got.attributes));
-        let version = got.meta.version.clone();
-        Ok(Reading { store: self.clone(), stream: got.into_stream(), ahead: Bytes::new(), object, version, about })
+        if revision.is_some_and(|revision| !revision.may_be(&object)) {
+            return Err(self.failed("read", key, Fault::Changed));
+        }
+        Ok(Reading { store: self.clone(), stream: got.into_stream(), ahead: Bytes::new(), object, about })
     }
 
-    /// Opens a part of an object for reading; with an `etag`, only if it still has that one.
-    pub fn read_range(&self, key: &str, etag: Option<&str>, range: Range<u64>) -> Result<Reading, Error> {
-        let options =
-            GetOptions { if_match: etag.map(str::to_owned), range: Some(range.into()), ..GetOptions::default() };
-        self.open_reading(key, options)
+    /// Opens a part of an object for reading; with a `revision`, only if it is still that one.
+    pub fn read_range(&self, key: &str, revision: Option<&Revision>, range: Range<u64>) -> Result<Reading, Error> {
+        self.open_reading(key, revision, GetOptions { range: Some(range.into()), ..GetOptions::default() })
     }
 
     /// What is said about an object, if it is there.
@@ -372,7 +404,7 @@ impl Store {
         let key = key.unwrap_or(whole).trim_start_matches('/').to_owned();
         let modified = (meta.last_modified.timestamp(), meta.last_modified.timestamp_subsec_nanos());
         let etag = quoted(meta.e_tag.clone());
-        Object { key, size: meta.size, modified, etag }
+        Object { key, size: meta.size, modified, etag, version: meta.version.clone() }
     }
 }
 
