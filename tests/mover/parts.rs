@@ -162,17 +162,19 @@ fn parts_that_a_killed_upload_had_read_are_not_read_again() {
 #[test]
 fn a_checkpoint_inside_a_file_stays_when_the_next_large_one_is_begun() {
     let bench = Bench::new();
-    // So many parts that the next file is begun between two checkpoints of this one.
+    // Four threads are at most 16 parts ahead of what counts. So the next file is begun in the last 16 of these 125,
+    // after the last checkpoint, which is at the 96th; and there are seconds left then.
     let file = File::create(bench.path("source/first")).unwrap();
     file.set_len(1000 << 20).unwrap();
-    for start in (0..1000).step_by(8) {
-        file.write_all_at(&vec![7; 128 << 10], start << 20).unwrap();
+    for part in 0..125 {
+        let bytes = if part < 105 { 64 << 10 } else { 1 << 20 };
+        file.write_all_at(&vec![7; bytes], part * (8 << 20)).unwrap();
     }
     File::create(bench.path("source/next")).unwrap().set_len(60 << 20).unwrap();
     let settled = fs::metadata(bench.path("source/next")).unwrap();
     wait_until(|| settled.modified().unwrap().elapsed().is_ok_and(|age| age.as_millis() > 100));
     let mut command = bench.command("upload");
-    command.args(["--bandwidth", "2M"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["--bandwidth", "2M", "--concurrency", "4"]).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     wait_until(|| bench.path("workspace/data/next").exists());
     child.kill().unwrap();
