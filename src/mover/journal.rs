@@ -322,7 +322,8 @@ impl Journal {
             done.at("write", Side::Workspace, NAME)
         }
         let file = if let Some((mut file, end)) = kept {
-            at(file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end)).map(drop)))?;
+            records::cut(workspace, NAME, &file, end)?;
+            at(file.seek(SeekFrom::Start(end)))?;
             file
         } else {
             records::remove(workspace, NAME)?;

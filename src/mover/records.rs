@@ -87,6 +87,14 @@ pub fn grown(records: &Dir, name: &[u8], file: &File, length: u64) -> Result<(),
     records.mirror.as_ref().map_or(Ok(()), |mirror| mirror.grow(text(name), file, length))
 }
 
+/// Cuts a file that grows to its first `length` bytes, the end of the last line that is whole.
+pub fn cut(records: &Dir, name: &[u8], file: &File, length: u64) -> Result<(), Error> {
+    file.set_len(length).at("write", Side::Workspace, name)?;
+    let Some(mirror) = &records.mirror else { return Ok(()) };
+    mirror.cut(text(name), length)?;
+    mirror.grow(text(name), file, length)
+}
+
 /// Removes a file, if it is there.
 pub fn remove(records: &Dir, name: &[u8]) -> Result<(), Error> {
     records.remove_file(name).at("remove", Side::Workspace, name)?;

@@ -105,6 +105,32 @@ fn a_retry_knows_what_the_relocation_before_it_wrote() {
 }
 
 #[test]
+fn a_line_that_cannot_be_read_ends_the_journal_and_the_next_ones_count() {
+    let work = Work::to_store("none").without_workspace();
+    fill(&work);
+    work.run_all(&["upload", "import"]);
+    let folder = records(&work).join("import.journal.jsonl");
+    let pieces = fs::read_dir(&folder).unwrap().count();
+    let last = folder.join(format!("{pieces:08}"));
+    let text = fs::read_to_string(&last).unwrap();
+    let first = text.lines().next().unwrap();
+    work.server.put(
+        &format!("target/some/prefix/{}", last.strip_prefix(work.target_folder()).unwrap().display()),
+        &format!("{first}\n{}", "not a line\n".repeat(1000)),
+        &[],
+    );
+    fs::write(work.source_folder().join("new"), "new").unwrap();
+    work.run_all(&["upload", "import"]);
+    // What the journal says now is all that this relocation has written; a second attempt finds all of it there.
+    let done = work.run_all(&["import"]);
+    assert_eq!((done.count("alreadyThere"), done.count("written")), (8, 0), "{done:?}");
+    let whole: String = (1..=fs::read_dir(&folder).unwrap().count())
+        .map(|number| fs::read_to_string(folder.join(format!("{number:08}"))).unwrap())
+        .collect();
+    assert!(whole.contains("\"new\"") && !whole.contains("not a line"), "{whole}");
+}
+
+#[test]
 fn cleanup_removes_what_was_written_and_the_records() {
     for work in [Work::to_store("none"), Work::from_store("none")] {
         let work = work.without_workspace();

@@ -45,12 +45,22 @@ pub struct Mirror {
     there: Mutex<BTreeMap<String, There>>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum There {
     /// A whole file.
     Whole,
-    /// What a file had grown by.
-    Pieces { count: u64, bytes: u64 },
+    /// What a file has grown by: how long it was after each piece.
+    Pieces(Vec<u64>),
+}
+
+impl There {
+    /// How many pieces there are, and how long the file is with them.
+    fn grown(&self) -> (u64, u64) {
+        match self {
+            Self::Whole => (0, 0),
+            Self::Pieces(ends) => (ends.len() as u64, ends.last().copied().unwrap_or_default()),
+        }
+    }
 }
 
 impl Mirror {
@@ -110,10 +120,7 @@ impl Mirror {
         };
         let append = |(piece, bytes): (Piece, Vec<u8>)| {
             let Piece { name, number, .. } = piece;
-            let (count, before) = match there.get(&name) {
-                Some(There::Pieces { count, bytes }) => (*count, *bytes),
-                Some(There::Whole) | None => (0, 0),
-            };
+            let (count, before) = there.get(&name).map_or((0, 0), There::grown);
             // What stands behind a gap was not written by us; a list that ends early is one that a killed attempt has left.
             if number != count + 1 {
                 return Ok(());
@@ -124,7 +131,7 @@ impl Mirror {
             if let Some((_, file)) = &mut open {
                 file.write_all(&bytes).at("write", Side::Workspace, name.as_bytes())?;
             }
-            there.insert(name, There::Pieces { count: number, bytes: before + bytes.len() as u64 });
+            push(&mut there, &name, before + bytes.len() as u64);
             Ok(())
         };
         pool::in_order(pool::threads(), || Ok(pieces.next()), read, append)?;
@@ -150,10 +157,7 @@ impl Mirror {
     /// Sends what a file has grown by, up to `length` bytes of it.
     pub fn grow(&self, name: &str, file: &File, length: u64) -> Result<(), Error> {
         let mut there = self.there();
-        let (count, before) = match there.get(name) {
-            Some(There::Pieces { count, bytes }) => (*count, *bytes),
-            Some(There::Whole) | None => (0, 0),
-        };
+        let (count, before) = there.get(name).map_or((0, 0), There::grown);
         if length <= before {
             return Ok(());
         }
@@ -166,20 +170,32 @@ impl Mirror {
             Err(Error::Store { fault: Fault::Exists, .. }) if self.holds(&piece, &bytes)? => {}
             other => drop(other?),
         }
-        there.insert(name.to_owned(), There::Pieces { count: count + 1, bytes: length });
+        push(&mut there, name, length);
+        Ok(())
+    }
+
+    /// Takes back what a file has grown by beyond `length` bytes, which were found to be of no use.
+    pub fn cut(&self, name: &str, length: u64) -> Result<(), Error> {
+        let mut there = self.there();
+        let Some(There::Pieces(ends)) = there.get_mut(name) else { return Ok(()) };
+        while ends.last().is_some_and(|end| *end > length) {
+            self.check()?;
+            self.store.remove(&key(name, ends.len() as u64))?;
+            ends.pop();
+        }
         Ok(())
     }
 
     /// Removes a file, if it is there.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let mut there = self.there();
-        let Some(kind) = there.get(name).copied() else { return Ok(()) };
+        let Some(kind) = there.get(name) else { return Ok(()) };
         self.check()?;
         match kind {
             There::Whole => self.store.remove(name)?,
             // From the last on, so that what a kill leaves is the beginning of the file.
-            There::Pieces { count, .. } => {
-                (1..=count).rev().try_for_each(|number| self.store.remove(&key(name, number)))?;
+            There::Pieces(ends) => {
+                (1..=ends.len() as u64).rev().try_for_each(|number| self.store.remove(&key(name, number)))?;
             }
         }
         there.remove(name);
@@ -265,6 +281,14 @@ struct Key(String);
 impl pool::Weighed for Key {
     fn weight(&self) -> u64 {
         0
+    }
+}
+
+/// Adds a piece, after which the file is `length` bytes long.
+fn push(there: &mut BTreeMap<String, There>, name: &str, length: u64) {
+    match there.get_mut(name) {
+        Some(There::Pieces(ends)) => ends.push(length),
+        Some(There::Whole) | None => drop(there.insert(name.to_owned(), There::Pieces(vec![length]))),
     }
 }
 
