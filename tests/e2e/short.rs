@@ -34,7 +34,7 @@ async fn a_wrong_secret_is_told_with_what_to_do_and_never_shown() {
         prepare(scenario, WRONG).await;
         plugin(scenario, &["create", "acme", "--plan", "volume-to-s3-short", "--owner", "acme"]);
         let failure = wait_for_failure(scenario, "acme").await;
-        assert_eq!((failure.step, failure.reason), (Step::Preprocessing, FailureReason::FatalExitCode));
+        assert_eq!((failure.step, failure.reason), (Step::Uploading, FailureReason::FatalExitCode));
         for said in ["the target s3://target/data", "SignatureDoesNotMatch", "correct the credentials in the Secret"] {
             assert!(failure.message.contains(said), "{}", failure.message);
         }
