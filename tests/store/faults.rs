@@ -50,12 +50,13 @@ fn wrong_credentials_are_named_and_not_shown() {
 #[test]
 fn a_bucket_that_does_not_exist_is_named() {
     let mut work = uploaded(Work::to_store("none"));
-    work.target = "s3://nowhere/x".to_owned();
-    for step in ["preprocess", "import", "postprocess"] {
-        work.run(step).assert_stopped(
-            65,
-            &["cannot use the target s3://nowhere/x: the store has no such bucket; make the bucket"],
-        );
+    // One is not there, the other is no name of a bucket.
+    for bucket in ["nowhere", "b"] {
+        work.target = format!("s3://{bucket}/x");
+        let sentence = format!("cannot use the target s3://{bucket}/x: the store has no such bucket; make the bucket");
+        for step in ["preprocess", "import", "postprocess"] {
+            work.run(step).assert_stopped(65, &[&sentence]);
+        }
     }
     let mut work = Work::from_store("none");
     work.source = "s3://nowhere".to_owned();

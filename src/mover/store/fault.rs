@@ -47,7 +47,8 @@ impl Fault {
         let code = code(&texts);
         // The codes first: several of them share a status, and the library judges by the status alone.
         match code.as_str() {
-            "NoSuchBucket" | "ContainerNotFound" => return Self::NoBucket,
+            // What no bucket can be called is none, too.
+            "NoSuchBucket" | "InvalidBucketName" | "ContainerNotFound" => return Self::NoBucket,
             "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
             | "AuthenticationFailed"
