@@ -67,7 +67,7 @@ impl Firsts {
         let mut firsts = HashSet::new();
         if totals.hard_links > 0 {
             each_file(workspace, |_, _, _, link_of| {
-                firsts.extend(link_of.map(|first| short(first.as_bytes())));
+                firsts.extend(link_of.map(|first| Digest::half_of(first.as_bytes())));
                 Ok(())
             })?;
         }
@@ -77,7 +77,7 @@ impl Firsts {
     /// Whether further names follow this one.
     #[must_use]
     pub fn has(&self, path: &RelativePath) -> bool {
-        !self.0.is_empty() && self.0.contains(&short(path.as_bytes()))
+        !self.0.is_empty() && self.0.contains(&Digest::half_of(path.as_bytes()))
     }
 
     /// Whether the object of an entry can say of links what it should.
@@ -110,14 +110,15 @@ pub fn check(workspace: &Dir, totals: &Totals) -> Result<(), Error> {
     let mut firsts: HashMap<[u8; 16], (u64, u64, Digest)> = HashMap::new();
     each_file(workspace, |line, _, (size, digest), link_of| {
         let Some(first) = link_of else { return Ok(()) };
-        let (_, size_before, digest_before) = *firsts.entry(short(first.as_bytes())).or_insert((line, size, digest));
+        let (_, size_before, digest_before) =
+            *firsts.entry(Digest::half_of(first.as_bytes())).or_insert((line, size, digest));
         if (size_before, digest_before) == (size, digest) {
             return Ok(());
         }
         Err(broken(line, "a further name of a file has other content than the one before"))
     })?;
     each_file(workspace, |line, path, (size, digest), link_of| {
-        let wanted = if link_of.is_none() { firsts.remove(&short(path.as_bytes())) } else { None };
+        let wanted = if link_of.is_none() { firsts.remove(&Digest::half_of(path.as_bytes())) } else { None };
         if wanted.is_none_or(|(_, size_there, digest_there)| (size_there, digest_there) == (size, digest)) {
             return Ok(());
         }
@@ -193,12 +194,12 @@ impl Names {
         *link_of = None;
         let Some(first) = object::link(about).and_then(|text| resolve(&entry.path, text)) else {
             if object::is_linked(about) {
-                let key = short(&[entry.path.as_bytes(), what.as_bytes()].concat());
+                let key = Digest::half_of(&[entry.path.as_bytes(), what.as_bytes()].concat());
                 self.0.insert(key, Head { stored: *stored, path: None });
             }
             return None;
         };
-        let key = short(&[first.as_slice(), what.as_bytes()].concat());
+        let key = Digest::half_of(&[first.as_slice(), what.as_bytes()].concat());
         if let Some(head) = self.0.get(&key)
             && let Some(path) = head.path.clone().or_else(|| RelativePath::try_from(first).ok())
         {
@@ -217,12 +218,6 @@ fn what(entry: &Entry) -> Option<Digest> {
     let Content::File { size, digest, .. } = content else { return None };
     let all = serde_json::to_vec(&(size, digest, mode, mtime, uid, gid, attributes)).expect("text always serialises");
     Some(Digest::of(&all))
-}
-
-fn short(path: &[u8]) -> [u8; 16] {
-    let digest = Digest::of(path);
-    let (half, _) = digest.as_bytes().split_at(16);
-    half.try_into().expect("half of 32 bytes")
 }
 
 #[cfg(test)]
