@@ -13,7 +13,7 @@ use crate::bench::{Bench, Done, name, snapshot};
 use crate::google::{self, Google};
 use crate::killing::{Chance, run_and_kill};
 use crate::proxy::{ALL, Proxy};
-use crate::work::noise;
+use crate::work::{command_between, noise};
 
 /// What is said about an object: its headers, and other metadata as `meta-NAME`.
 pub type Said = BTreeMap<String, String>;
@@ -129,25 +129,9 @@ impl Journey {
     }
 
     fn command(&self, step: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_relocation-mover"));
-        command.arg("--termination-log").arg(self.bench.path("result")).arg(step);
-        let has_workspace = self.bench.has_workspace;
-        if has_workspace {
-            command.arg("--workspace").arg(self.bench.path("workspace"));
-        }
-        if step == "upload" && has_workspace {
-            command.args(["--staging", self.staging]);
-        }
-        if step == "upload" || self.staging == "none" && matches!(step, "validate" | "import") {
-            command.args(["--source", &self.source]);
-        }
-        if !has_workspace || matches!(step, "preprocess" | "import" | "postprocess" | "cleanup") {
-            command.args(["--target", &self.target]);
-        }
-        command.env_clear().env("RELOCATION_UUID", self.uuid);
-        command.env("RELOCATION_FENCING_TOKEN", self.bench.token.to_string());
-        command.env("TMPDIR", self.bench.root.path());
-        command.envs(self.cloud.variables()).envs(self.variables.clone()).stdin(Stdio::null());
+        let mut command = command_between(&self.bench, step, &self.source, &self.target, self.staging);
+        command.env("RELOCATION_UUID", self.uuid).env("TMPDIR", self.bench.root.path());
+        command.envs(self.cloud.variables()).envs(self.variables.clone());
         command
     }
 

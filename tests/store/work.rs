@@ -76,28 +76,12 @@ impl Work {
 
     /// The command for a step, with the credentials of the root user.
     pub fn command(&self, step: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_relocation-mover"));
-        command.arg("--termination-log").arg(self.bench.path("result")).arg(step);
-        let has_workspace = self.bench.has_workspace;
-        if has_workspace {
-            command.arg("--workspace").arg(self.bench.path("workspace"));
-        }
-        if step == "upload" && has_workspace {
-            command.args(["--staging", self.staging]);
-        }
-        if step == "upload" || self.staging == "none" && matches!(step, "validate" | "import") {
-            command.args(["--source", &self.source]);
-        }
-        if !has_workspace || matches!(step, "preprocess" | "import" | "postprocess" | "cleanup") {
-            command.args(["--target", &self.target]);
-        }
-        command.env_clear().env("RELOCATION_UUID", "11111111-2222-3333-4444-555555555555");
-        command.env("RELOCATION_FENCING_TOKEN", self.bench.token.to_string());
+        let mut command = command_between(&self.bench, step, &self.source, &self.target, self.staging);
+        command.env("RELOCATION_UUID", "11111111-2222-3333-4444-555555555555");
         command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
         command.env("AWS_REGION", "us-east-1").env("AWS_ALLOW_HTTP", "true");
         command.env("AWS_ENDPOINT_URL", self.server.endpoint());
         command.env("TMPDIR", self.bench.path("scratch"));
-        command.stdin(std::process::Stdio::null());
         if let Some(keys) = &self.bench.keys {
             keys.give(&mut command, step);
         }
@@ -182,6 +166,28 @@ pub fn names(folder: &Path) -> Vec<(u64, Vec<String>)> {
     }
     files.sort();
     files
+}
+
+/// The command for a step between two ends, without a relocation's uuid and without credentials.
+pub fn command_between(bench: &Bench, step: &str, source: &str, target: &str, staging: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_relocation-mover"));
+    command.arg("--termination-log").arg(bench.path("result")).arg(step);
+    let has_workspace = bench.has_workspace;
+    if has_workspace {
+        command.arg("--workspace").arg(bench.path("workspace"));
+    }
+    if step == "upload" && has_workspace {
+        command.args(["--staging", staging]);
+    }
+    if step == "upload" || staging == "none" && matches!(step, "validate" | "import") {
+        command.args(["--source", source]);
+    }
+    if !has_workspace || matches!(step, "preprocess" | "import" | "postprocess" | "cleanup") {
+        command.args(["--target", target]);
+    }
+    command.env_clear().env("RELOCATION_FENCING_TOKEN", bench.token.to_string());
+    command.stdin(std::process::Stdio::null());
+    command
 }
 
 /// Files below a folder with their digests, links and our objects for directories and links left out.
