@@ -159,22 +159,14 @@ impl Bench {
         }
     }
 
-    /// Runs steps that must succeed.
+    #[track_caller]
     pub fn run_all(&self, steps: &[&str]) -> Done {
-        let mut last = None;
-        for step in steps {
-            let done = self.run(step);
-            assert_eq!(done.code, Some(0), "{step}: {done:?}");
-            last = Some(done);
-        }
-        last.unwrap()
+        run_all(steps, |step| self.run(step))
     }
 
+    #[track_caller]
     pub fn move_all(&self) -> Done {
-        self.run_all(&["upload", "preprocess"]);
-        let validated = self.run("validate");
-        assert_eq!(validated.verdict(), "VALID", "{validated:?}");
-        self.run_all(&["import", "postprocess"])
+        move_all(|step| self.run(step))
     }
 
     /// Source and target are equal in everything that is promised to survive.
@@ -190,6 +182,27 @@ impl Bench {
             .collect();
         assert!(extra.is_empty(), "not at the source: {extra:?}");
     }
+}
+
+/// Runs steps that must succeed, and says what the last one did.
+#[track_caller]
+pub fn run_all(steps: &[&str], run: impl Fn(&str) -> Done) -> Done {
+    let mut last = None;
+    for step in steps {
+        let done = run(step);
+        assert_eq!(done.code, Some(0), "{step}: {done:?}");
+        last = Some(done);
+    }
+    last.unwrap()
+}
+
+/// Runs all steps of a move, which must find what was read valid.
+#[track_caller]
+pub fn move_all(run: impl Fn(&str) -> Done) -> Done {
+    run_all(&["upload", "preprocess"], &run);
+    let validated = run("validate");
+    assert_eq!(validated.verdict(), "VALID", "{validated:?}");
+    run_all(&["import", "postprocess"], &run)
 }
 
 impl Drop for Bench {

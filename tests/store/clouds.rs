@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::azurite::{self, Azurite};
-use crate::bench::{Bench, Done, name, snapshot};
+use crate::bench::{self, Bench, Done, name, snapshot};
 use crate::google::{self, Google};
 use crate::killing::{Chance, run_and_kill};
 use crate::proxy::{ALL, Proxy};
@@ -155,21 +155,12 @@ impl Journey {
 
     #[track_caller]
     fn run_all(&self, steps: &[&str]) -> Done {
-        let mut last = None;
-        for step in steps {
-            let done = self.run(step);
-            assert_eq!(done.code, Some(0), "{step}: {done:?}");
-            last = Some(done);
-        }
-        last.unwrap()
+        bench::run_all(steps, |step| self.run(step))
     }
 
     #[track_caller]
     fn move_all(&self) -> Done {
-        self.run_all(&["upload", "preprocess"]);
-        let validated = self.run("validate");
-        assert_eq!(validated.verdict(), "VALID", "{validated:?}");
-        self.run_all(&["import", "postprocess"])
+        bench::move_all(|step| self.run(step))
     }
 
     /// Moves everything, and starts a step again as long as it says that this may help. The last time without what is said in the environment, too.

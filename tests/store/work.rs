@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::bench::{Bench, Done};
+use crate::bench::{self, Bench, Done};
 use crate::server::{KEY, SECRET, Server};
 
 pub struct Work {
@@ -103,21 +103,12 @@ impl Work {
 
     #[track_caller]
     pub fn run_all(&self, steps: &[&str]) -> Done {
-        let mut last = None;
-        for step in steps {
-            let done = self.run(step);
-            assert_eq!(done.code, Some(0), "{step}: {done:?}");
-            last = Some(done);
-        }
-        last.unwrap()
+        bench::run_all(steps, |step| self.run(step))
     }
 
     #[track_caller]
     pub fn move_all(&self) -> Done {
-        self.run_all(&["upload", "preprocess"]);
-        let validated = self.run("validate");
-        assert_eq!(validated.verdict(), "VALID", "{validated:?}");
-        self.run_all(&["import", "postprocess"])
+        bench::move_all(|step| self.run(step))
     }
 
     /// Where the target's files are on this machine's disk.
