@@ -223,8 +223,9 @@ impl Learnt {
         let path = short(line.path());
         match line {
             Line::Begun { begun: _, digest, r#as, ino, part_size, parts, chain } => {
-                // The workspace is a volume that others may write to.
-                if let Some(chain) = chain.chain(*parts).filter(|_| part_size.is_power_of_two()) {
+                // The workspace is a volume that others may write to: a name with a slash would lead out of the directory.
+                let is_sound = part_size.is_power_of_two() && !r#as.contains('/');
+                if let Some(chain) = chain.chain(*parts).filter(|_| is_sound) {
                     let (name, ino, part_size) = (r#as.clone(), *ino, *part_size);
                     let begun = Begun::File { digest: *digest, name, ino, part_size, chain };
                     self.begun.insert(path, begun);
@@ -506,6 +507,23 @@ mod tests {
         assert_eq!(std::fs::read(&file).unwrap(), whole);
         let journal = Journal::open(&workspace, "u", "elsewhere", None).unwrap();
         assert_eq!(journal.known(&path("a")), None, "another target is another journal");
+    }
+
+    #[test]
+    fn a_temporary_name_that_leads_elsewhere_is_none() {
+        for (name, is_known) in [(".relocation-tmp-1", true), ("../somebody", false), ("/etc/passwd", false)] {
+            let mut learnt = Learnt::default();
+            learnt.learn(&Line::Begun {
+                begun: path("a"),
+                digest: Digest::of(b""),
+                r#as: name.to_owned(),
+                ino: 7,
+                part_size: 8,
+                parts: 0,
+                chain: Saved::default(),
+            });
+            assert_eq!(learnt.begun.len(), usize::from(is_known), "{name}");
+        }
     }
 
     #[test]
