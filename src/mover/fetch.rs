@@ -7,6 +7,7 @@
 //! An object whose `ETag` and version are as in a line of an earlier attempt, and whose copy is there where there is to be one, is not read again.
 //! Objects that are names of one file become these again (see [`super::links`]), in the order of their paths, whoever has read them and when.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -102,12 +103,13 @@ impl Things {
         self.spots.len() == 0
     }
 
-    fn path(&self, spot: Spot) -> &[u8] {
-        let spelt = |number| self.decoded.get(&number).map(RelativePath::as_bytes);
+    fn path(&self, spot: Spot) -> Cow<'_, [u8]> {
+        let spelt = |number| self.decoded.get(&number).map(|path| Cow::from(path.as_bytes()));
+        let key = |number| self.listing.key(number).into_bytes();
         match spot {
-            Spot::Object(number) => spelt(number).unwrap_or_else(|| self.listing.key(number).as_bytes()),
-            Spot::Directory(number) => spelt(number).unwrap_or_else(|| split(self.listing.key(number).as_bytes()).0),
-            Spot::Implied(number) => self.folders[usize::try_from(number).expect("at least 32 bits")].as_bytes(),
+            Spot::Object(number) => spelt(number).unwrap_or_else(|| key(number).into()),
+            Spot::Directory(number) => spelt(number).unwrap_or_else(|| split(&key(number)).0.to_vec().into()),
+            Spot::Implied(number) => self.folders[usize::try_from(number).expect("at least 32 bits")].as_bytes().into(),
         }
     }
 }
@@ -117,7 +119,7 @@ impl Iterator for Things {
 
     fn next(&mut self) -> Option<Thing> {
         let spot = self.spots.next()?;
-        let path = RelativePath::try_from(self.path(spot).to_vec()).expect("it was one when it was listed");
+        let path = RelativePath::try_from(self.path(spot).into_owned()).expect("it was one when it was listed");
         let what = match spot {
             Spot::Object(number) => What::Object(self.listing.object(number)),
             Spot::Directory(number) => What::Directory(self.listing.object(number)),
@@ -175,7 +177,8 @@ pub fn list(store: &Store, header: &Header, items: &[String]) -> Result<Listed, 
     spots.extend((0..count).map(Spot::Implied));
     let folder = |path| RelativePath::try_from(path).expect("the start of a path is one");
     things.folders = folders.into_iter().map(folder).collect();
-    spots.sort_unstable_by(|one, other| things.path(*one).cmp(things.path(*other)).then_with(|| one.cmp(other)));
+    // Stores list in order, nearly: this one makes use of it.
+    spots.sort_by(|one, other| things.path(*one).cmp(&things.path(*other)).then_with(|| one.cmp(other)));
     let (mut twice, mut clash) = (None, None);
     spots.dedup_by(|later, kept| {
         let path = things.path(*later);
@@ -183,9 +186,9 @@ pub fn list(store: &Store, header: &Header, items: &[String]) -> Result<Listed, 
             return false;
         }
         match (&kept, &later) {
-            (Spot::Object(_), Spot::Implied(_)) => clash = Some(path.to_vec()),
+            (Spot::Object(_), Spot::Implied(_)) => clash = Some(path.into_owned()),
             (Spot::Directory(_) | Spot::Implied(_), Spot::Implied(_)) => {}
-            (_, Spot::Object(_) | Spot::Directory(_)) => twice = Some(path.to_vec()),
+            (_, Spot::Object(_) | Spot::Directory(_)) => twice = Some(path.into_owned()),
         }
         true
     });

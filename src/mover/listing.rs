@@ -1,126 +1,120 @@
 //! A store's listing in little memory.
 //!
 //! An object of a listing takes some 200 bytes as a structure with texts of its own, and a store can hold millions.
-//! [`Listing`] packs them into one text and a row of numbers each, about 60 bytes with keys and `ETag`s of the usual length.
+//! [`Listing`] packs them to about 35 bytes each, however deep their keys are: a key is what it has other than the one before it.
 //! [`There`] keeps digests only, for whoever just asks whether a key is taken.
 
 use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::entry::Digest;
 use super::error::Error;
 use super::store::fault::Fault;
 use super::store::{Object, Store};
+use super::tree::Time;
 
-/// The length of an `ETag` that is not there.
-const NO_ETAG: u16 = u16::MAX;
-/// The length of one that is packed.
-const PACKED: u16 = u16::MAX - 1;
-/// Bytes that it takes.
-const PACKED_BYTES: usize = 16;
-/// So many objects share the place where the bytes of the first one start.
-const GROUP: usize = 32;
+/// So many objects are packed one after the other; to unpack one of them, those before it in its group are.
+const GROUP: usize = 16;
 
 /// Objects in the order in which they were added.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Each object's key, and its `ETag` right after it.
-    bytes: Vec<u8>,
-    rows: Vec<Row>,
-    /// Where the bytes of each group start.
-    starts: Vec<u64>,
+    groups: Vec<Box<[u8]>>,
+    /// The group that is not whole yet.
+    open: Vec<u8>,
+    count: usize,
+    /// The key that was added last.
+    last: String,
 }
 
-#[derive(Debug)]
-struct Row {
+/// An object as it is packed.
+#[derive(Serialize, Deserialize)]
+struct Packed<'a> {
+    /// How many bytes its key begins with like the one before it in its group.
+    shared: usize,
+    /// The rest of the key.
+    rest: &'a str,
     size: u64,
-    seconds: i64,
-    nanoseconds: u32,
-    key: u16,
-    etag: u16,
+    modified: Time,
+    #[serde(borrow)]
+    etag: Option<PackedEtag<'a>>,
 }
 
-impl Row {
-    fn etag_bytes(&self) -> usize {
-        match self.etag {
-            NO_ETAG => 0,
-            PACKED => PACKED_BYTES,
-            length => length.into(),
-        }
-    }
+#[derive(Serialize, Deserialize)]
+enum PackedEtag<'a> {
+    /// The usual one, 32 hexadecimal digits between quotes, in half the room.
+    Usual([u8; 16]),
+    Other(&'a str),
 }
 
 impl Listing {
-    /// Adds an object and says its number. No store has keys of 64 KiB; whoever answers so is no store.
+    /// Adds an object and says its number.
+    #[allow(clippy::missing_panics_doc)] // it cannot
     pub fn push(&mut self, object: &Object) -> Result<u32, Fault> {
         // A listing has no versions.
         let Object { key, size, modified, etag, version: _ } = object;
-        let length = |text: &str| u16::try_from(text.len()).ok().filter(|length| *length < PACKED).ok_or(Fault::Key);
-        let packed = etag.as_deref().and_then(pack);
-        let etag_length = match (etag.as_deref(), packed) {
-            (None, _) => NO_ETAG,
-            (Some(_), Some(_)) => PACKED,
-            (Some(etag), None) => length(etag)?,
-        };
-        let row =
-            Row { size: *size, seconds: modified.0, nanoseconds: modified.1, key: length(key)?, etag: etag_length };
-        let number = u32::try_from(self.rows.len()).map_err(|_| Fault::Key)?;
-        if self.rows.len().is_multiple_of(GROUP) {
-            self.starts.push(self.bytes.len() as u64);
+        let number = u32::try_from(self.count).map_err(|_| Fault::Key)?;
+        if self.count.is_multiple_of(GROUP) && self.count > 0 {
+            self.groups.push(self.open.as_slice().into());
+            self.open.clear();
+            self.last.clear();
         }
-        self.bytes.extend_from_slice(key.as_bytes());
-        match packed {
-            Some(packed) => self.bytes.extend_from_slice(&packed),
-            None => self.bytes.extend_from_slice(etag.as_deref().unwrap_or_default().as_bytes()),
-        }
-        self.rows.push(row);
+        let same = key.bytes().zip(self.last.bytes()).take_while(|(one, other)| one == other).count();
+        let shared = key.floor_char_boundary(same);
+        let etag = etag.as_deref().map(|etag| etag_number(etag).map_or(PackedEtag::Other(etag), PackedEtag::Usual));
+        let packed = Packed { shared, rest: &key[shared..], size: *size, modified: *modified, etag };
+        self.open =
+            postcard::to_extend(&packed, std::mem::take(&mut self.open)).expect("memory takes what it is given");
+        self.last.clone_from(key);
+        self.count += 1;
         Ok(number)
     }
 
     /// The key of an object.
     #[must_use]
-    pub fn key(&self, number: u32) -> &str {
-        text(self.of(number).1)
+    pub fn key(&self, number: u32) -> String {
+        self.unpack(number).0
     }
 
     /// An object as it was added.
     #[must_use]
     pub fn object(&self, number: u32) -> Object {
-        let (row, key, etag) = self.of(number);
-        let etag = match row.etag {
-            NO_ETAG => None,
-            PACKED => Some(unpack(etag)),
-            _ => Some(text(etag).to_owned()),
-        };
-        let modified = (row.seconds, row.nanoseconds);
-        Object { key: text(key).to_owned(), size: row.size, modified, etag, version: None }
+        let (key, Packed { size, modified, etag, .. }) = self.unpack(number);
+        let etag = etag.map(|etag| match etag {
+            PackedEtag::Usual(number) => usual_etag(number),
+            PackedEtag::Other(etag) => etag.to_owned(),
+        });
+        Object { key, size, modified, etag, version: None }
     }
 
-    /// An object's row, the bytes of its key, and those of its `ETag`.
-    fn of(&self, number: u32) -> (&Row, &[u8], &[u8]) {
+    fn unpack(&self, number: u32) -> (String, Packed<'_>) {
         let number = usize::try_from(number).expect("at least 32 bits");
-        let (row, group) = (&self.rows[number], number / GROUP);
-        let before = self.rows[group * GROUP..number].iter().map(|row| usize::from(row.key) + row.etag_bytes());
-        let start = usize::try_from(self.starts[group]).expect("it is in memory") + before.sum::<usize>();
-        let (key, rest) = self.bytes[start..].split_at(row.key.into());
-        (row, key, &rest[..row.etag_bytes()])
+        let mut rest = self.groups.get(number / GROUP).map_or(self.open.as_slice(), |group| group);
+        let mut key = String::new();
+        let mut next = || {
+            let (packed, after): (Packed, _) = postcard::take_from_bytes(rest).expect("it was packed here");
+            rest = after;
+            key.truncate(packed.shared);
+            key.push_str(packed.rest);
+            packed
+        };
+        for _ in 0..number % GROUP {
+            next();
+        }
+        let packed = next();
+        (key, packed)
     }
 }
 
-/// What was put in was text.
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("text was put in")
-}
-
-/// The usual `ETag`, 32 hexadecimal digits between quotes, in half the room.
-fn pack(etag: &str) -> Option<[u8; PACKED_BYTES]> {
+fn etag_number(etag: &str) -> Option<[u8; 16]> {
     let digits = etag.strip_prefix('"')?.strip_suffix('"')?;
-    let packed = u128::from_str_radix(digits, 16).ok()?.to_be_bytes();
-    (unpack(&packed) == etag).then_some(packed)
+    let number = u128::from_str_radix(digits, 16).ok()?.to_be_bytes();
+    (usual_etag(number) == etag).then_some(number)
 }
 
-fn unpack(packed: &[u8]) -> String {
-    let number = packed.try_into().map(u128::from_be_bytes).expect("as many bytes as were packed");
-    format!("\"{number:032x}\"")
+fn usual_etag(number: [u8; 16]) -> String {
+    format!("\"{:032x}\"", u128::from_be_bytes(number))
 }
 
 /// Which keys are taken, and by which `ETag`.
@@ -189,12 +183,13 @@ mod tests {
                 .map(|etag| object("y", Some(etag))),
         );
         objects.extend((0..100).map(|number| object(&"k".repeat(number), (number % 3 > 0).then_some(usual))));
+        // They begin alike up to the middle of a character.
+        objects.extend(["folder/ä", "folder/ö", "folder/ö", "folder", "other"].map(|key| object(key, None)));
         let mut listing = Listing::default();
         let numbers: Vec<u32> = objects.iter().map(|object| listing.push(object).unwrap()).collect();
         for (number, object) in numbers.iter().zip(&objects) {
             assert_eq!(listing.key(*number), object.key);
             assert_eq!(&listing.object(*number), object);
         }
-        assert_eq!(listing.push(&object(&"k".repeat(65_535), None)), Err(Fault::Key));
     }
 }
