@@ -23,21 +23,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Runs the step. An empty URL is none.
 pub fn run(url: Option<&str>, site: Option<&Site>, settings: &Settings) -> Result<Outcome, Stopped> {
     let Some(url) = url.filter(|url| !url.is_empty()) else {
-        discard(site, settings)?;
-        return Ok(Outcome::said("no URL is given, so nobody is told".to_owned()));
+        let discarded = discard(site, settings)?;
+        return Ok(Outcome::said(format!("no URL is given, so nobody is told{discarded}")));
     };
     let receiver = receiver(url)?;
     let event = event(&settings.about, &settings.items, totals(site, settings), &clock::timestamp());
     send(url, &receiver, &event.to_string())?;
-    discard(site, settings)?;
-    let message = format!("{receiver} took the event {}", event["id"]);
+    let discarded = discard(site, settings)?;
+    let message = format!("{receiver} took the event {}{discarded}", event["id"]);
     Ok(Outcome { counts: BTreeMap::from([("events", 1)]), ..Outcome::said(message) })
 }
 
 /// Removes records that are at the target, when the data have arrived: the step NOTIFYING is after all that needs them. After a failure a recover does.
-fn discard(site: Option<&Site>, settings: &Settings) -> Result<(), Error> {
+/// Returns what there is to add to the message.
+fn discard(site: Option<&Site>, settings: &Settings) -> Result<String, Error> {
     let has_arrived = settings.about.result.is_empty() || settings.about.result == SUCCESS;
-    site.filter(|_| has_arrived).map_or(Ok(()), |site| records::discard(site, settings))
+    let Some(site) = site.filter(|_| has_arrived) else { return Ok(String::new()) };
+    records::discard(site, settings)?;
+    Ok(match site {
+        Site::Workspace(_) => String::new(),
+        Site::Target(target) => format!("; the records of the move at {target} are no longer needed and removed"),
+    })
 }
 
 /// Host and port of a URL, and that it is one we can use.

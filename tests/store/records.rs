@@ -31,7 +31,9 @@ fn between_any_two_ends_the_records_go_at_the_end() {
         assert_eq!(done.count("extra"), u64::from(work.target.starts_with("s3://")), "{done:?}");
         assert!(records(&work).join("manifest.jsonl").exists());
         // Started again after the end, as after a kill at its last moment.
-        work.run_all(&["postprocess", "notify", "notify"]);
+        let done = work.run_all(&["postprocess", "notify", "notify"]);
+        let removed = format!("the records of the move at {} are no longer needed and removed", work.target);
+        assert!(done.message().ends_with(&removed), "{done:?}");
         assert!(!records(&work).exists());
         assert_eq!(left(&work), [""; 0]);
         assert_eq!(fs::read_dir(work.bench.path("scratch")).unwrap().count(), 0, "nothing is left where it worked");
