@@ -15,9 +15,9 @@ use crate::tools::{Kind, Places, Tool, fill_bucket, flush, make_repository};
 /// Where the kernel is told to forget what it has read.
 const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 
-/// An ext4 without a journal gives the inode of a removed file to no other for a minute, and whoever makes files meanwhile waits for it to pass over each of those.
+/// An ext4 without a journal gives the inode of a removed file to no other for a minute or more, and whoever makes files meanwhile waits for it to pass over each of those.
 /// So small files are not removed between two runs, and nobody begins before this time is over.
-const FORGOTTEN: Duration = Duration::from_secs(61);
+const FORGOTTEN: Duration = Duration::from_mins(2);
 
 /// The folder of the data, and a server over a folder beside them.
 pub struct Ground {
@@ -95,7 +95,7 @@ pub fn case(ground: &Ground, settings: &Settings, case: Case, rounds: usize) -> 
         prepare_source(ground, case, &tools, &source, &at);
     }
     if case.data == Data::Small {
-        println!("  waiting a minute, so that nobody pays for files that were removed before");
+        println!("  waiting two minutes, so that nobody pays for files that were removed before");
         std::thread::sleep(FORGOTTEN);
     }
     let mut runs = Vec::new();

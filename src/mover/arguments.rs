@@ -27,7 +27,7 @@ pub struct Arguments {
     /// File for the result; default /dev/termination-log where it exists, else standard output.
     #[arg(long, global = true, value_name = "PATH")]
     pub termination_log: Option<PathBuf>,
-    /// Files or parts in work at the same time, 1 to 256; default twice the cores, from 2 to 16. Empty = default.
+    /// Files or parts in work at the same time, 1 to 256; default four times the cores, at most 16. Empty = default.
     #[arg(long, global = true, value_name = "NUMBER", default_value = "", hide_default_value = true, value_parser = concurrency)]
     pub concurrency: Concurrency,
     /// Bytes a second that are read at most, such as 10M; K, M and G are 1024 of the one before. Empty = as fast as it goes.

@@ -8,7 +8,7 @@ use super::clock;
 /// How much at once, and how much a second.
 #[derive(Debug, Clone, Default)]
 pub struct Pace {
-    /// Files and parts in work at the same time; nothing said = twice the cores, from 2 to 16.
+    /// Files and parts in work at the same time; nothing said = four times the cores, at most 16.
     pub concurrency: Option<usize>,
     /// Bytes a second.
     pub throttle: Throttle,

@@ -162,7 +162,7 @@ fn parts_that_a_killed_upload_had_read_are_not_read_again() {
 #[test]
 fn a_checkpoint_inside_a_file_stays_when_the_next_large_one_is_begun() {
     let bench = Bench::new();
-    // Four threads are at most 16 parts ahead of what counts. So the next file is begun in the last 16 of these 125,
+    // Four threads are at most 8 parts ahead of what counts. So the next file is begun in the last 8 of these 125,
     // after the last checkpoint, which is at the 96th; and there are seconds left then.
     let file = File::create(bench.path("source/first")).unwrap();
     file.set_len(1000 << 20).unwrap();
