@@ -257,7 +257,7 @@ bench-porter bench-porter-record:
 	  RCLONE=$$rclone VERSITYGW=$$versitygw BENCH_RECORD=$(PORTER_RECORD) cargo bench --locked --bench porter
 
 bench-porter: PORTER_RECORD = $(CARGO_TARGET_DIR)/bench/porter.md
-bench-porter: ## Measure the mover next to rclone, rsync and restic (BENCH=quick: a few minutes)
+bench-porter: ## Measure the mover next to rclone, rsync and restic (BENCH=quick: with smaller sizes)
 bench-porter-record: PORTER_RECORD = $(CURDIR)/docs/bench/porter.md
 bench-porter-record: ## The same, and keep the tables in docs/bench/porter.md
 
